@@ -1,0 +1,189 @@
+"""The command line: one run, a sweep, several ranks. Hydra composes and launches; what it says is made one line.
+
+    python -m normbench norm=gn batch=2
+    python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib]
+    torchrun --nproc_per_node=4 -m normbench norm=syncbn batch=2
+
+Every configuration, a sweep's too, is composed and checked before anything starts and before torch is imported. Under
+torchrun rank 0 is the only Hydra app and leads; it broadcasts each checked Config, and the other ranks follow.
+"""
+
+import os
+import sys
+import traceback
+from dataclasses import replace
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from normbench import paths, records
+from normbench.compose import cells, config_of, model_label, norm_label, resolve, welcome
+from normbench.config import Config, ConfigError
+from normbench.execute import execute, finished, folder_of
+
+HYDRA_FLAGS = {  # flags that are Hydra's business, and how many values each takes
+    "--help": 0, "-h": 0, "--hydra-help": 0, "--version": 0, "--resolve": 0, "--info": 1, "-i": 1, "--cfg": 1, "-c": 1,
+    "--package": 1, "-p": 1, "--shell-completion": 0, "-sc": 0,
+}  # fmt: skip
+INTERRUPTED = 130  # a shell's exit code for SIGINT
+
+
+def main() -> None:
+    """The console script `normbench`, and `python -m normbench`."""
+    sys.exit(_guarded(sys.argv[1:]))
+
+
+def _guarded(arguments: list[str]) -> int:
+    """The exit code: 0, or 1 with one line on stderr for what the user can mend, or 130 for Ctrl-C."""
+    try:
+        return _ranks(arguments) if _many_ranks() else _dispatch(arguments)
+    except (ConfigError, records.Busy) as e:
+        print(f"normbench: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("normbench: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if any(a.split("=")[0] in HYDRA_FLAGS for a in arguments):
+        _hydra_app(arguments)
+        return 0
+    sweep = any(a in ("-m", "--multirun") for a in arguments)
+    overrides = [a for a in arguments if a not in ("-m", "--multirun")]
+    for a in overrides:
+        if a.startswith("-") or ("=" not in a and not a.startswith("~")):
+            name = a.lstrip("-") or "key"
+            raise ConfigError(f"{a}: settings are key=value, e.g. {name}=... ; --help lists the keys, -m makes a sweep")
+    return _sweep(overrides) if sweep else _one(config_of(overrides), overrides)
+
+
+def _one(config: Config, overrides: list[str]) -> int:
+    _lead(config, overrides, in_sweep=False)
+    return 0
+
+
+# ---------------------------------------------------------------------------- a sweep
+
+
+def _sweep(overrides: list[str]) -> int:
+    """Launches every cell and closes with the table of their states; 1 if any has failed."""
+    planned = cells(overrides)
+    if any(o.startswith("hydra/launcher=") for o in overrides):
+        if _many_ranks():
+            raise ConfigError("hydra/launcher cannot be combined with torchrun: the ranks run one cell after the other")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process where several processes run
+        os.environ["NORMBENCH_PLAIN"] = "1"  # and lines, not bars that overwrite each other
+    try:
+        _hydra_app(["--multirun", *welcome(overrides)])
+    finally:
+        states = _close(planned)
+    return 0 if states <= {"done", "diverged", "running"} else 1
+
+
+def _hydra_app(arguments: list[str]) -> None:
+    """Hands over to Hydra: --help, completion, and the sweeper with its launcher."""
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name="config")(job)()
+
+
+def job(composed: DictConfig) -> str:
+    """One cell, in whatever process the launcher chose. A failure is said at once; the other cells go on."""
+    overrides = list(HydraConfig.get().overrides.task)
+    config = resolve(composed)
+    try:
+        return _lead(config, overrides, in_sweep=True)
+    except records.Busy as e:
+        print(e, flush=True)
+        return "running"
+    except Exception as e:
+        print(f"FAILED {' '.join(overrides)}: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
+        if not isinstance(e, ConfigError):
+            traceback.print_exc()
+            if _many_ranks():  # the ranks are out of step: nothing that follows could be trusted
+                raise SystemExit(1) from e
+        return "failed"
+
+
+def _close(planned: list[Config]) -> set[str]:
+    """Prints every cell with its state on disk, a run that serves several batches once; returns the states."""
+    table = Table("data", "model", "norm", "batch", "seed", "state", "top-1 error %", box=None, pad_edge=False)
+    cell_of = {folder_of(config): config for config in planned}
+    states = {folder: records.state(folder) for folder in cell_of}
+    for folder, config in cell_of.items():
+        result = finished(replace(config, overwrite=False))
+        error = f"{result.top1_error_pct:.2f}" if result and result.top1_error_pct is not None else ""
+        batch = "any" if config.batch_free else str(config.batch)
+        norm, seed = norm_label(config), str(config.seed)
+        table.add_row(config.data.name, model_label(config), norm, batch, seed, states[folder], error)
+    Console().print(table)
+    for folder in (f for f, state in states.items() if state == "failed"):
+        print(f"failed: {folder}: {(records.read_json(folder / 'error.json') or {}).get('error')}")
+    counts = {state: list(states.values()).count(state) for state in records.STATES}
+    print("  ".join(f"{n} {state}" for state, n in counts.items() if n), flush=True)
+    return set(states.values())
+
+
+# ---------------------------------------------------------------------------- several ranks
+
+
+def _many_ranks() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def _lead(config: Config, overrides: list[str], in_sweep: bool) -> str:
+    """Runs a cell on this process and, under torchrun, on the ranks that follow."""
+    if _many_ranks():
+        from normbench.parallel import dist
+
+        dist.broadcast((config, overrides))
+    return execute(config, overrides, in_sweep=in_sweep).status
+
+
+def _ranks(arguments: list[str]) -> int:
+    """One process group for the whole launch. Rank 0 leads; the others run each Config it broadcasts, until None."""
+    from normbench.parallel import dist
+
+    dist.start("cpu" if "device=cpu" in arguments else "auto")
+    if dist.rank() != 0:
+        _follow()
+        return 0
+    code = 1
+    try:
+        code = _guard_leader(arguments)
+    finally:
+        if code != INTERRUPTED and sys.exc_info()[0] is None:
+            dist.broadcast(None)
+            dist.stop()
+    return code
+
+
+def _guard_leader(arguments: list[str]) -> int:
+    """What the leader refuses is refused by all ranks alike, so they can be released in step."""
+    try:
+        return _dispatch(arguments)
+    except (ConfigError, records.Busy) as e:
+        print(f"normbench: {e}", file=sys.stderr)
+        return 1
+    except SystemExit as e:  # Hydra's own end of --help
+        if e.code:
+            raise
+        return 0
+
+
+def _follow() -> None:
+    from normbench.parallel import dist
+
+    while (told := dist.broadcast(None)) is not None:
+        config, overrides = told
+        try:
+            execute(config, overrides, say=False)
+        except ConfigError:
+            continue  # rank 0 met the same error and says it
+    dist.stop()
+
+

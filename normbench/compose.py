@@ -1,0 +1,190 @@
+"""From what the user typed to a checked Config. Hydra composes; its complaints become one line each. No torch.
+
+`python -m normbench a=1 b=2` and `normbench.run(["a=1", "b=2"])` both go through config_of(), a sweep through cells().
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from normbench import paths
+from normbench.checks import check
+from normbench.config import Config, ConfigError, label
+from normbench.hints import nearest
+
+ConfigStore.instance().store(group="schema", name="config", node=Config, package="_global_")
+
+GROUPS = ("norm", "model", "data", "recipe", "protocol", "tracker", "experiment")
+
+
+def config_of(overrides: list[str]) -> Config:
+    """The checked Config that these overrides make; raises ConfigError, one line, for anything wrong with them."""
+    with _hydra():
+        return resolve(_compose(welcome(overrides)))
+
+
+def cells(overrides: list[str]) -> list[Config]:
+    """The Configs of a sweep, one a distinct run, in the order in which they are launched."""
+    with _hydra():
+        overrides = welcome(overrides)
+        grid = [f"{key}={value}" for key, value in _sweeper_params(overrides).items()]
+        return [resolve(_compose(cell)) for cell in _product([*grid, *_no_hydra(overrides)])]
+
+
+def resolve(composed: DictConfig) -> Config:
+    """The checked Config of a composed configuration."""
+    if missing := sorted(OmegaConf.missing_keys(composed)):
+        raise ConfigError(f"{missing[0]} must be given: {missing[0]}=...")
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as e:
+        raise ConfigError(_first_line(e)) from None
+    assert isinstance(config, Config)
+    name = str(config.norm.get("name"))
+    return check(config, norm_schema(name), norm_names())
+
+
+def norm_label(config: Config) -> str:
+    """The norm's name and the options that differ from conf/norm/<name>.yaml."""
+    return label(config.norm["name"], config.norm, norm_schema(config.norm["name"]))
+
+
+def model_label(config: Config) -> str:
+    """The network's name and the options that differ from conf/model/<name>.yaml."""
+    path = paths.conf() / "model" / f"{config.model.name}.yaml"
+    defaults = OmegaConf.load(path).get("options", {}) if path.exists() else {}
+    return label(config.model.name, config.model.options, dict(defaults))
+
+
+def norm_names() -> list[str]:
+    return sorted(p.stem for p in (paths.conf() / "norm").glob("*.yaml"))
+
+
+def norm_schema(name: str) -> dict[str, Any]:
+    """The keys and default values of conf/norm/<name>.yaml, interpolations left as they stand."""
+    path = paths.conf() / "norm" / f"{name}.yaml"
+    if not path.exists():
+        raise ConfigError(f"norm={name}: no such norm{nearest(name, norm_names())}; one of {', '.join(norm_names())}")
+    schema = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(schema, dict)
+    return {str(key): value for key, value in schema.items()}
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra's global state for the length of one composition; inside a Hydra app its own is put back."""
+    had = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(paths.conf()), version_base="1.3", job_name="normbench"):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        if had is not None:
+            GlobalHydra.instance().hydra = had
+
+
+def welcome(overrides: list[str]) -> list[str]:
+    """Lets model.options.dropout=0.5 set a keyword argument of the network that its yaml does not list."""
+    return [f"++{o}" if o.startswith("model.options.") else o for o in overrides]
+
+
+# ---------------------------------------------------------------------------- sweeps
+
+
+def _sweeper_params(overrides: list[str]) -> dict[str, Any]:
+    """The grid that an experiment brings along, less what the command line says itself."""
+    chosen = {o.key_or_group for o in _parse(overrides)}
+    plain = [o.input_line or "" for o in _parse(overrides) if not o.is_sweep_override()]
+    composed = _compose(plain, hydra_too=True)
+    params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
+    return {key: value for key, value in params.items() if key not in chosen}
+
+
+def _product(overrides: list[str]) -> list[list[str]]:
+    combinations: list[list[str]] = [[]]
+    for override in _parse(overrides):
+        if override.is_sweep_override():
+            values = [f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()]
+        else:
+            values = [override.input_line or ""]
+        combinations = [[*done, value] for done in combinations for value in values]
+    return combinations
+
+
+def _no_hydra(overrides: list[str]) -> list[str]:
+    """Without hydra's own settings, which say how a sweep is launched and nothing about an experiment."""
+    return [o for o in overrides if not re.match(r"[+~]*hydra[./=]", o)]
+
+
+# ---------------------------------------------------------------------------- complaints
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except HydraException as e:
+        raise ConfigError(f"{_first_line(e)}; an override is key=value, a sweep key=value,value") from None
+
+
+def _compose(overrides: list[str], hydra_too: bool = False) -> DictConfig:
+    try:
+        return compose("config", overrides=overrides, return_hydra_config=hydra_too)
+    except (HydraException, OmegaConfBaseException) as e:
+        raise ConfigError(_explain(overrides, e)) from None
+
+
+def _explain(overrides: list[str], error: Exception) -> str:
+    """One line for what Hydra refused: which override, the choices, the nearest of them."""
+    keys = _keys(compose("config"))
+    for override in _parse(overrides):
+        key = override.key_or_group
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file == f"{key}/{override.value()}":
+            options = [o for o in error.options or [] if not o.startswith("for_")]
+            return f"{key}={override.value()}: no such {key}{nearest(str(override.value()), options)}; one of {', '.join(options)}"
+        if key.startswith("hydra"):
+            continue
+        if override.is_sweep_override():
+            return f"{override.input_line}: several values are a sweep; add -m"
+        if key not in GROUPS and key.split(".")[0] == "norm":
+            known = [f"norm.{k}" for k in _chosen_norm_keys(overrides)]
+            if known and key not in known and not override.is_add():
+                return f"{key}: no such option{nearest(key, known)}; this norm has {', '.join(known) or 'none'}"
+        elif key not in GROUPS and key not in keys and not override.is_add():
+            near = nearest(key, [*GROUPS, *keys])
+            siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]
+            shown = siblings if "." in key and siblings else [*GROUPS, *(k for k in keys if "." not in k and k not in GROUPS)]
+            return f"{key}: no such key{near}; one of {', '.join(shown)}"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    named = next((o for o in overrides if o in str(error)), "")
+    return f"{named}: {_first_line(cause)}" if named and named not in _first_line(cause) else _first_line(cause)
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    found = []
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            found += _keys(child, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def _chosen_norm_keys(overrides: list[str]) -> list[str]:
+    name = next((str(o.value()) for o in _parse(overrides) if o.key_or_group == "norm"), "bn")
+    return [k for k in norm_schema(name) if k not in ("name", "batch_free")]
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,202 @@
+"""ImageNet's layout, train/<class>/* and val/<class>/*: decoded by loader processes, normalised on the device.
+
+Any class folders will do; the folder decides how many classes there are.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from normbench.config import ConfigError, Data
+from normbench.data import Batch, Images, augment, order
+
+Item = tuple[int, order.Epoch, int]  # which image, in which epoch, at which position of its order
+
+
+class UnreadableImage(ConfigError):
+    """An image file that cannot be decoded. One line that names it."""
+
+
+def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> "Folder":
+    """The images under data.root. Raises ConfigError where train/ and val/ are not there or not of the same classes."""
+    size, resize = data.image_size, data.eval_resize
+    if size is None or resize is None or resize < size:
+        raise ConfigError(
+            f"data={data.name} needs data.image_size and a data.eval_resize that is no smaller, "
+            f"got {size} and {resize}; the usual pair is 224 and 256"
+        )
+    if data.root is None:
+        raise ConfigError(f"data={data.name} needs the folder that holds train/ and val/: set data.root=FOLDER")
+    root = Path(data.root).expanduser()
+    train_paths, train_labels, classes = _list(root / "train")
+    test_paths, test_labels, test_classes = _list(root / "val")
+    if classes != test_classes:
+        odd = sorted(set(classes) ^ set(test_classes))
+        raise ConfigError(
+            f"data.root={root}: train/ has {len(classes)} class folders and val/ {len(test_classes)}; "
+            f"only one of the two has {', '.join(odd[:5])}{', ...' if len(odd) > 5 else ''}"
+        )
+    if data.train_size is not None and data.train_size > len(train_paths):
+        raise ConfigError(
+            f"data.train_size={data.train_size} is more than the {len(train_paths)} images of {root}/train"
+        )
+    kept = order.first_of(len(train_paths), data.train_size)
+    test_transform = augment.centre(resize, size)
+    train_transform = test_transform
+    if data.augment != "none":
+        train_transform = augment.inception(size, color=data.augment == "inception_color")
+    return Folder(
+        Files(train_paths[kept], train_labels[kept], train_transform, seed),
+        Files(test_paths, test_labels, test_transform, seed),
+        num_classes=len(classes),
+        image_size=size,
+        loader_processes=data.loader_processes,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _list(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The paths and labels of a folder's images, and its classes."""
+    from torchvision.datasets import ImageFolder  # 1 s to import
+
+    try:
+        found = ImageFolder(folder)
+    except OSError as error:
+        raise ConfigError(f"data.root: {' '.join(str(error).split())}; expected is {folder}/<class>/*.JPEG") from error
+    # As arrays: loader processes share their pages. Of a list of a million strings, reference counting copies them all.
+    paths, labels = zip(*found.samples, strict=True)
+    return np.array([os.fsencode(p) for p in paths]), np.array(labels, np.int64), found.classes
+
+
+class Folder(Images):
+    """A data set on disk. loader_processes decode ahead of the training; 0: the training process does it itself."""
+
+    def __init__(
+        self,
+        train: "Files",
+        test: "Files",
+        *,
+        num_classes: int,
+        image_size: int,
+        loader_processes: int,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.train_images, self.test_images = len(train), len(test)
+        self.image_shape = (3, image_size, image_size)
+        self.num_classes = num_classes
+        self.seed = seed
+        self.device = device
+        self.normalise = augment.Normalise(
+            [255 * m for m in augment.IMAGENET_MEAN], [255 * s for s in augment.IMAGENET_SD], device, dtype
+        )
+        self._train_plan, self._test_plan = _Plan(), _Plan()
+        # The training's loader processes live as long as the run; those of the test set would idle most of the time.
+        self._train_loader = self._loader(train, self._train_plan, loader_processes, keep=loader_processes > 0)
+        self._test_loader = self._loader(test, self._test_plan, loader_processes, keep=False)
+        self._walks = 0
+
+    def _loader(self, files: "Files", plan: "_Plan", processes: int, *, keep: bool) -> "DataLoader[Any]":
+        return DataLoader(
+            files,
+            batch_sampler=plan,
+            num_workers=processes,
+            persistent_workers=keep,
+            collate_fn=_as_it_is,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else each epoch would advance the global one, which dropout draws from
+        )
+
+    def _train(self, epoch: order.Epoch, shares: Sequence[range]) -> Iterator[Batch]:
+        self._walks += 1
+        walk = self._walks
+        chosen = order.permutation(self.train_images, self.seed, epoch, "order")
+        self._train_plan.batches = ([(int(chosen[p]), epoch, p) for p in share] for share in shares)
+        for batch in self._fetch(self._train_loader):
+            yield batch
+            assert walk == self._walks, "a second walk over the training images has begun before this one ended"
+
+    def _test(self, chunks: Sequence[np.ndarray]) -> Iterator[Batch]:
+        self._test_plan.batches = ([(int(index), "evaluation", 0) for index in chunk] for chunk in chunks)
+        yield from self._fetch(self._test_loader)
+
+    def _fetch(self, loader: "DataLoader[Any]") -> Iterator[Batch]:
+        with warnings.catch_warnings():
+            # Python 3.12 and later warn of a fork beside other threads, and torch has some; the children only decode.
+            warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+            batches = iter(loader)
+        for batch in batches:
+            if isinstance(batch, UnreadableImage):
+                raise UnreadableImage(str(batch))
+            x, y = (part.to(self.device, non_blocking=True) for part in batch)
+            yield self.normalise(x), y
+
+
+class _Plan:
+    """What a loader reads its next batches from: it outlives an epoch, so that its processes may."""
+
+    def __init__(self) -> None:
+        self.batches: Iterable[list[Item]] = ()
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return iter(self.batches)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class Files(Dataset[tuple[Tensor, int]]):
+    """Images by Item; each one's randomness comes from its own Item, so whoever decodes it gets the same pixels."""
+
+    def __init__(self, paths: np.ndarray, labels: np.ndarray, transform: augment.Transform, seed: int) -> None:
+        self.paths = paths
+        self.labels = labels
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
+        index, epoch, position = item
+        image = decode(os.fsdecode(self.paths[index]))
+        # torchvision draws from torch's CPU generator: lend it a seed of ours and give it back as it was. Not
+        # torch.manual_seed, which would seed the GPU's as well.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(order.key(self.seed, epoch, position, "augment"))
+            return self.transform(image), int(self.labels[index])
+
+    def __getitems__(self, items: Sequence[Item]) -> "Batch | UnreadableImage":
+        """One batch; what the loader asks for.
+
+        A corrupt file travels as a value: an exception from a loader process arrives wrapped in a page of traceback.
+        """
+        try:
+            images, labels = zip(*(self[item] for item in items), strict=True)
+        except UnreadableImage as error:
+            return error
+        return torch.stack(images), torch.tensor(labels)
+
+
+def decode(path: str) -> Image.Image:
+    """The image as RGB. Raises UnreadableImage, which names the file."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's ways to say no
+        reason = " ".join(str(error).split())
+        raise UnreadableImage(f"{path}: cannot be decoded ({reason}); replace or remove it") from error

@@ -1,0 +1,1 @@
+"""Workers, real and virtual: the arithmetic of who is who, and the process group."""

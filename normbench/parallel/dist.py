@@ -1,0 +1,101 @@
+"""The process group, and what one process does in its place: nothing. The code path for one process is that for eight."""
+
+import os
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as c10d
+from torch import Tensor
+
+TIMEOUT = timedelta(minutes=30)
+
+
+def launched() -> bool:
+    """Whether torchrun (or srun with the same variables) started this process as one of several ranks."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def start(device: str) -> None:
+    """Joins the process group that torchrun's variables describe."""
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    c10d.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
+
+
+def stop() -> None:
+    if _many():
+        c10d.destroy_process_group()
+
+
+def _many() -> bool:
+    return c10d.is_available() and c10d.is_initialized()
+
+
+def rank() -> int:
+    return c10d.get_rank() if _many() else 0
+
+
+def world_size() -> int:
+    return c10d.get_world_size() if _many() else 1
+
+
+def barrier() -> None:
+    if _many():
+        c10d.barrier()
+
+
+def broadcast(value: Any) -> Any:
+    """Rank 0's value, on every rank."""
+    if not _many():
+        return value
+    box = [value]
+    c10d.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks. Every rank's loss depends on every rank's input, so the gradient is summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        c10d.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        c10d.all_reduce(total)
+        return total
+
+
+def all_reduce(x: Tensor) -> Tensor:
+    """The sum of x over all ranks, differentiable."""
+    return _Sum.apply(x) if _many() else x
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replaces each gradient by its mean over the ranks, one message for all of them."""
+    if world_size() == 1:
+        return
+    grads = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in grads])
+    c10d.all_reduce(flat)
+    flat /= world_size()
+    for grad, mean in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+        grad.copy_(mean.view_as(grad))
+
+
+def broadcast_state(module: torch.nn.Module, average: bool = False) -> None:
+    """Gives every rank rank 0's buffers, or their mean over the ranks (floating ones), before evaluating or saving."""
+    if world_size() == 1:
+        return
+    for buffer in module.buffers():
+        if average and buffer.is_floating_point():
+            c10d.all_reduce(buffer)
+            buffer /= world_size()
+        else:
+            c10d.broadcast(buffer, src=0)

@@ -1,0 +1,21 @@
+"""Where conf/ and the published numbers are: inside the installed package, else in the checkout around it."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = PACKAGE.parent
+
+
+def _packaged_or_checkout(packaged: str, checkout: str) -> Path:
+    inside = PACKAGE / packaged
+    return inside if inside.is_dir() else CHECKOUT / checkout
+
+
+def conf() -> Path:
+    """The Hydra configuration folder, absolute."""
+    return _packaged_or_checkout("conf", "conf")
+
+
+def published() -> Path:
+    """The folder of CSV files with the papers' numbers, absolute."""
+    return _packaged_or_checkout("published", "results/published")

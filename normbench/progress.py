@@ -1,0 +1,86 @@
+"""How a run goes, shown: a bar on a terminal, one line an epoch elsewhere. Also the sign of life on disk."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+from normbench import records
+from normbench.compose import norm_label
+from normbench.config import Config, resolved
+from normbench.tracker import NoTracker
+
+SHOW_SECONDS = 0.5
+TOUCH_SECONDS = 30.0
+
+
+class Progress:
+    """Told of every step and every row. A null object where it is not enabled: other ranks, quiet callers."""
+
+    def __init__(self, config: Config, train_images: int, folder: Path, enabled: bool) -> None:
+        self.tracker: NoTracker = NoTracker()
+        self._folder, self._enabled = folder, enabled
+        self._steps, self._epochs = config.steps_per_epoch(train_images), config.recipe.epochs
+        self._sgd_batch = resolved(config.sgd_batch)
+        self._name = f"{config.data.name} {norm_label(config)} b{config.batch} s{config.seed}"
+        self._shown = self._touched = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when and where this process began to count
+        self._error = float("nan")
+        on_terminal = enabled and sys.stdout.isatty() and not os.environ.get("NORMBENCH_PLAIN")
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("epoch {task.fields[epoch]}  error {task.fields[error]}  {task.fields[speed]} img/s"),
+            TimeRemainingColumn(),
+            transient=True,
+        ) if on_terminal else None
+
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self._name, total=self._epochs * self._steps, epoch="-", error="-", speed="-"
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, epoch: int, step: int) -> None:
+        now, done = time.monotonic(), (epoch - 1) * self._steps + step
+        if self._first is None:
+            self._first = (now, done)
+        if now - self._touched > TOUCH_SECONDS:
+            self._touched = now
+            records.touch(self._folder)
+        if self._bar is not None and now - self._shown > SHOW_SECONDS:
+            self._shown = now
+            self._bar.update(
+                self._task,
+                completed=done,
+                epoch=f"{epoch}/{self._epochs}",
+                error="-" if self._error != self._error else f"{self._error:.2f} %",
+                speed=f"{self._speed(now, done):,.0f}",
+            )
+
+    def row(self, row: dict[str, Any]) -> None:
+        self._error = row["top1_error_pct"]
+        self.tracker.log(row)
+        if self._enabled and self._bar is None:
+            speed = self._speed(time.monotonic(), row["epoch"] * self._steps)
+            print(
+                f"{self._name}  epoch {row['epoch']}/{self._epochs}  train {row['train_error_pct']:.2f} %  "
+                f"error {row['top1_error_pct']:.2f} %  {speed:,.0f} img/s",
+                flush=True,
+            )
+
+    def _speed(self, now: float, done: int) -> float:
+        """Images per second of this process so far, evaluation included."""
+        if self._first is None or now <= self._first[0]:
+            return 0.0
+        return (done - self._first[1]) * self._sgd_batch / (now - self._first[0])

@@ -1,0 +1,1 @@
+"""Training, evaluation and checkpoints. Knows neither wandb nor Hydra."""

@@ -1,0 +1,120 @@
+"""One run's training, from the first step or from where it was cut, to its last record."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from normbench import records
+from normbench.config import Config, resolved
+from normbench.data import Images
+from normbench.parallel import dist
+from normbench.train import checkpoint, optim, precision
+from normbench.train.checkpoint import Position
+from normbench.train.evaluate import evaluate
+from normbench.train.task import Classification
+
+MEDIAN_EPOCHS = 5  # the GN paper reports the median of the final 5 epochs
+
+
+class Watch(Protocol):
+    """Who is told how the run goes: a progress bar, a log, a tracker."""
+
+    def step(self, epoch: int, step: int) -> None: ...
+    def row(self, row: dict[str, Any]) -> None: ...
+
+
+def train(config: Config, model: nn.Module, task: Classification, data: Images, folder: Path, watch: Watch) -> str:
+    """Trains for recipe.epochs and leaves rows and checkpoints in the folder; returns "done" or "diverged".
+
+    Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run was cut.
+    """
+    recipe, device = config.recipe, next(model.parameters()).device
+    steps = config.steps_per_epoch(data.train_images)
+    optimizer = optim.build(config, model)
+    scaler = precision.scaler(config, device)
+    leads = dist.rank() == 0
+
+    # ------------------------------------------------------------ where it stands
+    start = checkpoint.resume(folder, model, optimizer, scaler) or Position()
+    if leads:
+        records.keep_rows(folder, start.epoch)
+        if start == Position():
+            checkpoint.save(folder, start, model, optimizer, scaler)
+    began = time.perf_counter() - start.seconds
+    parameters = list(model.parameters())
+
+    def position(epoch: int, step: int, sums: Tensor) -> Position:
+        """The run's position with the sums of this epoch over all ranks."""
+        loss, wrong = dist.all_reduce(sums).tolist()
+        images = ((epoch - 1) * steps + step) * resolved(config.sgd_batch)
+        return Position(epoch - 1, step, images, time.perf_counter() - began, loss / dist.world_size(), int(wrong))
+
+    for epoch in range(start.epoch + 1, recipe.epochs + 1):
+        first = start.step if epoch == start.epoch + 1 else 0
+        # loss and wrong of the epoch's steps; what a cut epoch had summed over all ranks, rank 0 carries on
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        if first and leads:
+            sums += torch.tensor([start.loss_sum * dist.world_size(), start.wrong_sum], device=device)
+        model.train()
+        batches = data.epoch(epoch, resolved(config.sgd_batch), dist.rank(), dist.world_size(), first_step=first)
+        for step, batch in enumerate(batches, start=first + 1):
+            # ------------------------------------------------------------ one training step
+            lr = optim.lr_at(recipe, config.lr, epoch - 1 + (step - 1) / steps)
+            optim.set_lr(optimizer, lr)
+            with precision.autocast(config, device):
+                loss, wrong = task.losses(model, batch)
+            scaler.scale(loss).backward()
+            dist.average_gradients(parameters)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            sums[0] += loss.detach()
+            sums[1] += wrong
+            watch.step(epoch, step)
+            if step % config.checkpoint_steps == 0 and step < steps:
+                here = position(epoch, step, sums)
+                if leads:
+                    checkpoint.save(folder, here, model, optimizer, scaler)
+
+        # ------------------------------------------------------------ one epoch's row
+        here = position(epoch, steps, sums)
+        if not (abs(here.loss_sum) < float("inf") and optim.finite(parameters)):
+            return "diverged"
+        top1_error_pct = evaluate(config, model, task, data)
+        row = {
+            "epoch": epoch,
+            "images_seen": here.images_seen,
+            "lr": lr,
+            "train_loss": here.loss_sum / steps,
+            "train_error_pct": task.score(here.wrong_sum, steps * resolved(config.sgd_batch)),
+            task.metric: top1_error_pct,
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+        if leads:
+            done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
+            records.append_row(folder, row)
+            checkpoint.save(folder, done, model, optimizer, scaler)
+        watch.row(row)
+    return "done"
+
+
+def summary(status: str, rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """result.json: the metric of record, the median over the last 5 epochs, with the final value beside it.
+
+    A diverged run has no metric; its epochs are those that ended finite.
+    """
+    values = sorted(row[metric] for row in rows[-MEDIAN_EPOCHS:])
+    middle = len(values) // 2
+    median = None if not values else values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+    done = status == "done"
+    return {
+        "status": status,
+        metric: {"median_last5": median if done else None, "final": rows[-1][metric] if done else None},
+        "epochs": len(rows),
+        "images_seen": rows[-1]["images_seen"] if rows else 0,
+        "seconds": rows[-1]["seconds"] if rows else 0.0,
+    }

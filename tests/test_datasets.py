@@ -1,0 +1,197 @@
+"""What each data set is: digits, CIFAR, photos, and the options that it takes."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from sklearn.datasets import load_digits
+from torchvision.transforms.v2 import functional as TF
+
+from normbench import data as datasets
+from normbench import paths
+from normbench.config import DATASETS, ConfigError, Data
+from normbench.data import Images, InMemory, augment, digits, order
+
+CPU = torch.device("cpu")
+DIGITS = Data("digits", 10)
+CIFAR = Data("cifar10", 10, root="data")
+PHOTOS = Data("imagenet", 1000, augment="inception_color", image_size=24, eval_resize=28, loader_processes=0)
+
+
+def build(data: Data, seed: int = 0, dtype: torch.dtype = torch.float32) -> Images:
+    return datasets.build(data, seed=seed, device=CPU, dtype=dtype)
+
+
+def given(name: str) -> Path:
+    """A data set that lies beside the checkout, or where NORMBENCH_TEST_DATA says."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NORMBENCH_TEST_DATA", beside)) / name
+    if not folder.is_dir():
+        pytest.skip(f"{name}: no such folder beside the checkout or in NORMBENCH_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real CIFAR-10."""
+    root = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, given("cifar10") / "restore.py", root], check=True, capture_output=True)
+    return root
+
+
+# ---------------------------------------------------------------------------- digits
+
+
+def test_digits_are_a_function_of_their_seed() -> None:
+    assert fingerprint(DIGITS) == fingerprint(DIGITS)
+    assert fingerprint(DIGITS) == "3a6fa6d18fe06b2e", "new digits make new runs unlike old ones: raise config.FORMAT"
+    assert fingerprint(replace(DIGITS, seed=1)) != fingerprint(DIGITS)
+
+
+def fingerprint(data: Data) -> str:
+    """Of all pixels, rounded beyond what differs between mathematical libraries, and all labels."""
+    images = build(data)
+    assert isinstance(images, InMemory)
+    rounded = [(x * 1e4).round().int() for x in (images.train_x, images.test_x)]
+    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in (*rounded, images.train_y, images.test_y))).hexdigest()[
+        :16
+    ]
+
+
+def test_digits_are_standardised_and_of_all_classes_alike() -> None:
+    images = build(DIGITS, dtype=torch.float64)
+    x, y = (torch.cat(parts) for parts in zip(*images.epoch(0, 64), strict=True))
+    assert x.shape == (8000, 1, 12, 12)
+    assert (images.image_shape, images.test_images) == ((1, 12, 12), 2000)
+    assert abs(x.mean()) < 1e-4
+    assert abs(x.std() - 1) < 1e-4
+    assert torch.bincount(y).min() > 0.9 * 800
+    assert torch.bincount(y).max() < 1.1 * 800
+
+
+def test_no_digit_is_in_training_and_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources: list[set[bytes]] = []
+    draw = digits._draw
+
+    def spy(pixels: np.ndarray, *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+        sources.append({digit.tobytes() for digit in pixels})
+        return draw(pixels, *rest)
+
+    monkeypatch.setattr(digits, "_draw", spy)
+    build(DIGITS)
+    assert [len(s) for s in sources] == [1297, 500]
+    assert not sources[0] & sources[1]
+
+
+def test_a_digit_image_is_the_digit_and_another_ones_patch_on_a_canvas_with_noise() -> None:
+    found = load_digits()
+    images, labels = digits._draw(found.images, found.target, 50, order.rng("test"))
+    rng, n = order.rng("test"), len(found.images)
+    which = rng.permutation(np.arange(50) % n)
+    other = (which + rng.integers(1, n, 50)) % n
+    at, cut, put = (rng.integers(0, room + 1, (2, 50, 1))[..., 0].T for room in (12 - 8, 8 - 4, 12 - 4))
+    noise = rng.normal(0, 0.1, (50, 12, 12))
+    for i in range(50):
+        canvas = np.zeros((12, 12))
+        canvas[at[i, 0] : at[i, 0] + 8, at[i, 1] : at[i, 1] + 8] = found.images[which[i]]
+        patch = found.images[other[i]][cut[i, 0] : cut[i, 0] + 4, cut[i, 1] : cut[i, 1] + 4]
+        place = canvas[put[i, 0] : put[i, 0] + 4, put[i, 1] : put[i, 1] + 4]
+        np.maximum(place, patch, out=place)
+        np.testing.assert_array_equal(images[i, 0], (canvas + noise[i]).astype(np.float32))
+        assert labels[i] == found.target[which[i]]
+        assert other[i] != which[i]
+
+
+def test_train_size_is_a_part_of_the_whole_and_leaves_the_test_images() -> None:
+    small, whole = build(replace(DIGITS, train_size=100)), build(DIGITS)
+    assert isinstance(small, InMemory)
+    assert isinstance(whole, InMemory)
+    assert small.train_images == 100
+    assert small.normalise.mean == whole.normalise.mean
+    assert torch.equal(small.train_x, whole.train_x[torch.from_numpy(order.first_of(8000, 100))])
+    assert torch.equal(small.test_x, whole.test_x)
+
+
+# ---------------------------------------------------------------------------- cifar
+
+
+def test_one_gather_crops_and_flips_as_torchvision_does_image_by_image() -> None:
+    draw = torch.arange(augment.CROP_FLIP_DRAWS)
+    images = torch.randint(0, 256, (len(draw), 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ours = augment.crop_flip(images, draw)
+    for image, out, d in zip(images, ours, draw.tolist(), strict=True):
+        theirs = TF.crop(TF.pad(image, [4]), d // 18, d // 2 % 9, 9, 7)
+        assert torch.equal(out, TF.horizontal_flip(theirs) if d % 2 else theirs)
+
+
+def test_cifar10_is_read_as_torchvision_reads_it_and_standardised(cifar10: Path) -> None:
+    images = build(Data("cifar10", 10, augment="none", root=str(cifar10)))
+    assert isinstance(images, InMemory)
+    assert (images.train_images, images.test_images, images.image_shape) == (50000, 10000, (3, 32, 32))
+    assert torch.bincount(images.train_y).tolist() == [5000] * 10
+    moments = torch.stack([torch.stack([x, x * x]).mean((1, 3, 4)) for x, _ in images.epoch(0, 500)]).mean(0)
+    torch.testing.assert_close(moments, torch.tensor([[0.0] * 3, [1.0] * 3]), rtol=0, atol=1e-3)
+
+
+def test_a_cifar_file_that_fails_its_checksum_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(ConfigError, match="cifar10 cannot be read") as error:
+        build(Data("cifar10", 10, augment="crop_flip", root=str(tmp_path)))
+    assert "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------------------- photos
+
+
+def test_real_photos() -> None:
+    root = given("imagenet-mini")
+    images = build(Data("imagenet", 1000, augment="inception_color", root=str(root), image_size=64, eval_resize=72))
+    x, y = next(images.epoch(0, 16))
+    assert images.num_classes == 18
+    assert x.shape == (16, 3, 64, 64)
+    assert x.isfinite().all()
+    assert int(y.max()) < 18
+
+
+# ---------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_each_yaml_fits_the_schema_and_opens_with_its_command(name: str) -> None:
+    path = paths.conf() / "data" / f"{name}.yaml"
+    data = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), OmegaConf.load(path)))
+    assert isinstance(data, Data)
+    assert data.name == name
+    assert path.read_text().startswith(f"# python -m normbench data={name}")
+    datasets._check_options(data, datasets._MODULES[name])
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (replace(DIGITS, augment="crop_flip"), "data.augment=crop_flip .* use data.augment=none"),
+        (replace(DIGITS, root="x"), "data.root=x does not apply to data=digits"),
+        (replace(DIGITS, image_size=32), "data.image_size=32"),
+        (replace(DIGITS, num_classes=9), "data.num_classes=9: digits has 10"),
+        (replace(CIFAR, augment="inception"), "use data.augment=none or crop_flip"),
+        (replace(CIFAR, seed=1), "data.seed=1"),
+        (replace(CIFAR, loader_processes=8), "data.loader_processes=8"),
+        (replace(CIFAR, root=None, download=True), "set data.root"),
+        (replace(PHOTOS, augment="crop_flip", root="x"), "use data.augment=none or inception or inception_color"),
+        (replace(PHOTOS, download=True, root="x"), "data.download=True"),
+        (replace(PHOTOS, image_size=None, root="x"), "data.image_size"),
+        (replace(PHOTOS, eval_resize=20, root="x"), "data.eval_resize"),
+        (replace(PHOTOS, root=None), "set data.root"),
+    ],
+)
+def test_an_option_that_does_not_apply_is_an_error_that_names_it(data: Data, names: str) -> None:
+    with pytest.raises(ConfigError, match=names):
+        build(data)
