@@ -1,4 +1,4 @@
-"""The rules that the values of a Config obey. Each broken one is a ConfigError: the rule, the value, what to type. No torch."""
+"""The rules that the values of a Config obey. A broken one is a ConfigError: the rule, the value, what to type. No torch."""
 
 import math
 from pathlib import Path
@@ -198,4 +198,6 @@ def _check_folder(data: Data) -> None:
     for path in wanted:
         if data.root is None or not path.is_dir():
             seen = f"no folder {path}" if data.root is not None else "no folder given"
-            raise ConfigError(f"data={data.name} data.root={data.root}: {seen}; set data.root=FOLDER that holds {layout}")
+            raise ConfigError(
+                f"data={data.name} data.root={data.root}: {seen}; set data.root=FOLDER that holds {layout}"
+            )

@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from dataclasses import replace
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -185,5 +184,3 @@ def _follow() -> None:
         except ConfigError:
             continue  # rank 0 met the same error and says it
     dist.stop()
-
-

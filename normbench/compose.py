@@ -5,7 +5,8 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -17,12 +18,15 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from normbench import paths
+from normbench import paths, plugins
 from normbench.checks import check
 from normbench.config import Config, ConfigError, label
 from normbench.hints import nearest
 
 ConfigStore.instance().store(group="schema", name="config", node=Config, package="_global_")
+for _name in set(plugins.offered()) - set(plugins.builtin()):
+    with suppress(ConfigError):  # told to whoever chooses that norm, and to nobody else
+        ConfigStore.instance().store(group="norm", name=_name, node=plugins.schema(_name))
 
 GROUPS = ("norm", "model", "data", "recipe", "protocol", "tracker", "experiment")
 
@@ -43,6 +47,8 @@ def cells(overrides: list[str]) -> list[Config]:
 
 def resolve(composed: DictConfig) -> Config:
     """The checked Config of a composed configuration."""
+    if unknown := _unknown(composed, Config):
+        raise ConfigError(f"{unknown}: no such key, and + would add one that nobody reads; leave it out")
     if missing := sorted(OmegaConf.missing_keys(composed)):
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=...")
     try:
@@ -67,17 +73,14 @@ def model_label(config: Config) -> str:
 
 
 def norm_names() -> list[str]:
-    return sorted(p.stem for p in (paths.conf() / "norm").glob("*.yaml"))
+    return plugins.norm_names()
 
 
 def norm_schema(name: str) -> dict[str, Any]:
-    """The keys and default values of conf/norm/<name>.yaml, interpolations left as they stand."""
-    path = paths.conf() / "norm" / f"{name}.yaml"
-    if not path.exists():
+    """The keys and default values of a norm's yaml, interpolations left as they stand."""
+    if name not in norm_names():
         raise ConfigError(f"norm={name}: no such norm{nearest(name, norm_names())}; one of {', '.join(norm_names())}")
-    schema = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(schema, dict)
-    return {str(key): value for key, value in schema.items()}
+    return plugins.schema(name)
 
 
 @contextmanager
@@ -150,8 +153,11 @@ def _explain(overrides: list[str], error: Exception) -> str:
     for override in _parse(overrides):
         key = override.key_or_group
         if isinstance(error, MissingConfigException) and error.missing_cfg_file == f"{key}/{override.value()}":
+            if key == "norm" and str(override.value()) in plugins.offered():
+                plugins.schema(str(override.value()))  # raises: Hydra was not told of a norm without a sound yaml
             options = [o for o in error.options or [] if not o.startswith("for_")]
-            return f"{key}={override.value()}: no such {key}{nearest(str(override.value()), options)}; one of {', '.join(options)}"
+            near = nearest(str(override.value()), options)
+            return f"{key}={override.value()}: no such {key}{near}; one of {', '.join(options)}"
         if key.startswith("hydra"):
             continue
         if override.is_sweep_override():
@@ -163,11 +169,24 @@ def _explain(overrides: list[str], error: Exception) -> str:
         elif key not in GROUPS and key not in keys and not override.is_add():
             near = nearest(key, [*GROUPS, *keys])
             siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]
-            shown = siblings if "." in key and siblings else [*GROUPS, *(k for k in keys if "." not in k and k not in GROUPS)]
+            top = [*GROUPS, *(k for k in keys if "." not in k and k not in GROUPS)]
+            shown = siblings if "." in key and siblings else top
             return f"{key}: no such key{near}; one of {', '.join(shown)}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     named = next((o for o in overrides if o in str(error)), "")
     return f"{named}: {_first_line(cause)}" if named and named not in _first_line(cause) else _first_line(cause)
+
+
+def _unknown(node: DictConfig, schema: type) -> str | None:
+    """A key that + added to a part of the configuration whose keys are fixed: it would be ignored."""
+    known = {f.name: f for f in fields(schema)}
+    for key in map(str, node):
+        if key not in known:
+            return key
+        part = known[key].default_factory
+        if isinstance(part, type) and is_dataclass(part) and (inner := _unknown(node[key], part)):
+            return f"{key}.{inner}"
+    return None
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

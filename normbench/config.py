@@ -105,7 +105,9 @@ class Config:
     channels_last: bool = field(default=False, metadata=HARDWARE)
     threads: int | None = field(default=None, metadata=HARDWARE)
     eval_batch: int = field(default=500, metadata=HARDWARE)  # images a forward in evaluation
-    checkpoint_steps: int = field(default=1000, metadata=HARDWARE)  # a checkpoint within long epochs; each ends with one
+    checkpoint_steps: int = field(
+        default=1000, metadata=HARDWARE
+    )  # a checkpoint within long epochs; each ends with one
     out: str = field(default="results/runs", metadata=HARDWARE)
     overwrite: bool = field(default=False, metadata=HARDWARE)
 

@@ -83,7 +83,7 @@ def execute(config: Config, command: list[str], say: bool = True, in_sweep: bool
                     line = " ".join(str(e).split()) or type(e).__name__
                     records.write_json(folder / "error.json", {"type": type(e).__name__, "error": line})
             raise
-    result = dist.broadcast(finished(replace(config, overwrite=False)))
+    result: Result | None = dist.broadcast(finished(replace(config, overwrite=False)))
     assert result is not None
     return result
 
@@ -94,7 +94,8 @@ def _before(config: Config) -> Result | None:
         return finished(config)
     from normbench.parallel import dist
 
-    return dist.broadcast(finished(config))
+    result: Result | None = dist.broadcast(finished(config))
+    return result
 
 
 def _hold(folder: Path, held: ExitStack) -> str | None:
@@ -162,7 +163,7 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
     )
     model.to(device=device, dtype=precision.dtype(config))
     if config.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     if norms.layer(config.norm["name"]).batch_free != config.norm["batch_free"]:
         raise ConfigError(f"conf/norm/{config.norm['name']}.yaml: batch_free must say what the layer's class says")
     prepare(model, config.eval_stats)
@@ -282,7 +283,10 @@ def _commit() -> str | None:
     try:
         shown = subprocess.run(
             ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty=+", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

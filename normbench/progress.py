@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from normbench import records
 from normbench.compose import norm_label
@@ -31,13 +32,17 @@ class Progress:
         self._first: tuple[float, int] | None = None  # when and where this process began to count
         self._error = float("nan")
         on_terminal = enabled and sys.stdout.isatty() and not os.environ.get("NORMBENCH_PLAIN")
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("epoch {task.fields[epoch]}  error {task.fields[error]}  {task.fields[speed]} img/s"),
-            TimeRemainingColumn(),
-            transient=True,
-        ) if on_terminal else None
+        self._bar = (
+            Bar(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("epoch {task.fields[epoch]}  error {task.fields[error]}  {task.fields[speed]} img/s"),
+                TimeRemainingColumn(),
+                transient=True,
+            )
+            if on_terminal
+            else None
+        )
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:

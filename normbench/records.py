@@ -1,11 +1,11 @@
 """The run folder: the only source of truth about a run. Written by rank 0, read by everybody, without torch.
 
-    config.yaml     resolved config, written once; every value is JSON on one line, so it reads fast and is still YAML
-    env.json        versions, commit, device, command, what the norm became in each layer
-    epochs.jsonl    one line an epoch, one write() each; a torn last line is read as absent
-    running.json    host and process that hold the folder; its age tells a dead holder from a living one
-    error.json      the one line of the failure that ended the last attempt
-    result.json     last, by rename: its presence means finished
+config.yaml     resolved config, written once; every value is JSON on one line, so it reads fast and is still YAML
+env.json        versions, commit, device, command, what the norm became in each layer
+epochs.jsonl    one line an epoch, one write() each; a torn last line is read as absent
+running.json    host and process that hold the folder; its age tells a dead holder from a living one
+error.json      the one line of the failure that ended the last attempt
+result.json     last, by rename: its presence means finished
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _yaml_json(value: Any) -> str:
     """JSON that a YAML 1.1 reader takes for the same value: it wants a point in 1.0e-05."""
     text = json.dumps(value, allow_nan=False)
-    return re.sub(r'(?<=[\s\[:])(-?\d+)e(-?\d+)(?=[\s,\]}]|$)', r"\1.0e\2", text)
+    return re.sub(r"(?<=[\s\[:])(-?\d+)e(-?\d+)(?=[\s,\]}]|$)", r"\1.0e\2", text)
 
 
 # ---------------------------------------------------------------------------- rows

@@ -46,15 +46,15 @@ class WandbTracker(NoTracker):
             "config": science(config),
             "reinit": "finish_previous",
         }
-        mode = config.tracker.mode
+        mode: Any = config.tracker.mode
         if mode == "auto":
             mode = "online" if wandb.api.api_key else "offline"
-        quiet = {"console": "off", "silent": True, "init_timeout": INIT_SECONDS}
+        settings["settings"] = wandb.Settings(console="off", silent=True, init_timeout=INIT_SECONDS)
         try:
-            self._run = wandb.init(mode=mode, settings=wandb.Settings(**quiet), **settings)
-        except Exception as e:  # noqa: BLE001  a tracker never stops a run
+            self._run = wandb.init(mode=mode, **settings)
+        except Exception as e:  # noqa: BLE001 - a tracker never stops a run
             print(f"wandb: {' '.join(str(e).split())}; tracking offline", flush=True)
-            self._run = wandb.init(mode="offline", settings=wandb.Settings(**quiet), **settings)
+            self._run = wandb.init(mode="offline", **settings)
         self._run.define_metric("*", step_metric="epoch")
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
@@ -64,14 +64,17 @@ class WandbTracker(NoTracker):
         self._quietly(lambda: self._run.log(row, step=row["epoch"]))
 
     def finish(self, result: dict[str, Any]) -> None:
-        summary = {"status": result["status"], **{f"top1_error_pct_{k}": v for k, v in result["top1_error_pct"].items()}}
+        summary = {
+            "status": result["status"],
+            **{f"top1_error_pct_{k}": v for k, v in result["top1_error_pct"].items()},
+        }
         self._quietly(lambda: self._run.summary.update(summary))
 
     @staticmethod
     def _quietly(call: Any) -> None:
         try:
             call()
-        except Exception as e:  # noqa: BLE001  a tracker never stops a run
+        except Exception as e:  # noqa: BLE001 - a tracker never stops a run
             print(f"wandb: {' '.join(str(e).split())}", flush=True)
 
 

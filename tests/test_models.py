@@ -98,7 +98,7 @@ def test_timm_networks_come_by_name_and_take_any_channels():
         assert len(models.norm_layers(model)) == 29
         with pytest.raises(ConfigError, match=r"did you mean resnet26d?\?"):
             models.build("timm/resnet26x")
-        with pytest.raises(ConfigError, match="model.options.widht"):
+        with pytest.raises(ConfigError, match=r"model\.options\.widht"):
             models.build("timm/resnet26", widht=8)
 
 

@@ -21,6 +21,10 @@ class Norm(nn.Module):
     owns_activation: ClassVar[bool] = False  # takes the place of the ReLU behind it too
     needs_input: ClassVar[bool] = False  # forward(y, x): wants the conv's input x beside its output y
     alters_conv: ClassVar[bool] = False  # reparametrizes the weight of its conv, which may then feed nothing else
+    exact_gradient: ClassVar[bool] = (
+        True  # backward is forward's derivative; False: a paper stops or replaces gradients
+    )
+    synchronized: ClassVar[bool] = False  # one statistic over all workers' images, so nothing is one worker's own
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None

@@ -47,7 +47,8 @@ class BatchNorm(Norm):
         self.register_buffer("running_var", torch.ones(self.channels, device=like.device, dtype=like.dtype))
         self.average_workers = False  # set by eval_stats=mean
         self.minibatch: int | None = None  # set by eval_stats=batch: images a statistic is taken over in evaluation
-        self._measured: tuple[float, Tensor, Tensor] | None = None  # set by eval_stats=precise: count, sum, sum of squares
+        # count, sum, sum of squares; set by eval_stats=precise
+        self._measured: tuple[float, Tensor, Tensor] | None = None
 
     def forward(self, y: Tensor) -> Tensor:
         if self.training:
@@ -133,6 +134,7 @@ class SyncBatchNorm(BatchNorm):
     name = "syncbn"
     over = "all workers' images, one channel, all positions"
     paper = "Peng et al. 2018"
+    synchronized = True
 
     def _batch_norm(self, y: Tensor, groups: int, update: bool) -> Tensor:
         if not self.training or dist.world_size() == 1:

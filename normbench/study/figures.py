@@ -97,8 +97,14 @@ def main(arguments: list[str] | None = None) -> None:
             console.print(remark, markup=False)
         if drawn.missing:
             console.print(f"missing: {', '.join(drawn.missing)}", markup=False)
-            console.print(f"fill it: {command(name, filters)}", markup=False)
+            console.print(f"fill it: {command(name, _settings(chosen, filters))}", markup=False)
         console.print(f"wrote {', '.join(map(str, written))}", markup=False)
+
+
+def _settings(runs: pd.DataFrame, filters: list[str]) -> list[str]:
+    """The filters, and the data and network of the runs where no filter says them."""
+    said = {text.partition("=")[0] for text in filters}
+    return [*filters, *(f"{key}={runs[key].iloc[0]}" for key in ("data", "model") if len(runs) and key not in said)]
 
 
 def _table(name: str, cells: list[Cell]) -> Table:

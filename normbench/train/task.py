@@ -25,8 +25,9 @@ class Classification:
         """The mean cross-entropy of the batch, to differentiate, and how many of its images are wrong."""
         images, labels = batch
         logits = model(images)
-        loss = F.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels,
-                               label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(
+            logits.float() if logits.dtype != torch.float64 else logits, labels, label_smoothing=self.label_smoothing
+        )
         return loss, self._wrong(logits.detach(), labels)
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -1,0 +1,136 @@
+"""The command line as a user meets it, in a process of its own."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from normbench import records
+
+TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4"]
+
+
+def normbench(*arguments: str, cwd: Path, module: str = "normbench") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", module, *arguments], cwd=cwd, capture_output=True, text=True, timeout=200
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("nrom=gn", "nrom: no such key (did you mean norm?)"),
+        ("bathc=2", "bathc: no such key (did you mean batch?)"),
+        ("norm=gnn", "norm=gnn: no such norm (did you mean gn?); one of bn,"),
+        ("norm=zzz", "norm=zzz: no such norm; one of bn,"),
+        ("norm=gn norm.group=8", "norm.group: no such option (did you mean norm.groups?)"),
+        ("recipe.epohcs=3", "recipe.epohcs: no such key (did you mean recipe.epochs?)"),
+        ("experiment=gn_fig", "did you mean gn_fig1?"),
+        ("batch=two", "batch=two"),
+        ("batch=2.5", "batch=2.5"),
+        ("norm=bn,gn", "several values are a sweep; add -m"),
+        ("--batch 2", "settings are key=value"),
+        ("-m norm=bn,gx", "norm=gx: no such norm"),
+        ("-m norm=bn hydra/launcher=xx", "hydra/launcher=xx: no such hydra/launcher"),
+        ("+foo=3", "foo: no such key"),
+        ("++recipe.warmup=3", "recipe.warmup: no such key"),
+        ("++norm.zeta=3", "norm.zeta: no such option"),
+    ],
+)
+def test_a_mistyped_command_is_one_line_and_exit_code_1(typed: str, said: str, tmp_path: Path) -> None:
+    ran = normbench(*typed.split(), cwd=tmp_path)
+    assert ran.returncode == 1
+    assert said in ran.stderr
+    assert ran.stdout == ""
+    assert len(ran.stderr.splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("typed", ["--help", "norm=gnn", "--cfg job"])
+def test_help_and_typos_are_answered_without_torch(typed: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom normbench.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'wandb', 'sklearn'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *typed.split()], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_refused_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    ran = normbench("norm=gn", "norm.groups=5", cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "norm.groups=5 does not divide a layer's 16 channels; choose one of [1, 2, 4, 8, 16]" in ran.stderr
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_run_prints_its_arithmetic_its_epochs_and_its_result_and_is_skipped_when_done(tmp_path: Path) -> None:
+    ran = normbench(*TINY, "norm=gn", "batch=2", cwd=tmp_path)
+    lines = ran.stdout.splitlines()
+    assert ran.returncode == 0, ran.stderr
+    assert "batch=2 x workers=16 = sgd_batch=32, lr=0.05, 2 epochs x 8 steps = 16 steps" in lines[0]
+    assert [line.split("epoch ")[1][:3] for line in lines[1:3]] == ["1/2", "2/2"]
+    assert re.fullmatch(r"done: \d+\.\d\d % top-1 error, median of the last 5 epochs, results/runs/\S+", lines[3])
+    again = normbench(*TINY, "norm=gn", "batch=4", cwd=tmp_path)  # gn is batch-free under fixed_sgd
+    assert "done before" in again.stdout
+    assert len(again.stdout.splitlines()) == 1
+
+
+def test_a_sweep_goes_on_after_a_failing_cell_says_so_and_continues_when_rerun(tmp_path: Path) -> None:
+    sweep = ["-m", *TINY, "norm=gn", "norm.groups=4,5", "batch=8,4"]
+    ran = normbench(*sweep, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "FAILED" in ran.stderr
+    assert "norm.groups=5 does not divide" in ran.stderr
+    assert "1 done  1 failed" in ran.stdout
+    results = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")}
+    assert len(results) == 1
+    again = normbench(*sweep, cwd=tmp_path)
+    assert again.returncode == 1
+    assert "done before" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")} == results
+
+
+def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None:
+    ran = normbench("-m", *TINY, "norm=bn", "batch=8,4", "hydra/launcher=joblib", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "2 done" in ran.stdout
+    environments = [json.loads(p.read_text()) for p in tmp_path.rglob("env.json")]
+    assert [e["threads"] for e in environments] == [1, 1]
+    commands = sorted(" ".join(e["command"]) for e in environments)
+    assert all(c.startswith("python -m normbench data.train_size=256") for c in commands)
+    assert commands[0].endswith("batch=4")
+
+
+def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=200", "batch=8"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "epoch 2/" not in process.stdout.readline():
+        pass
+    folder = next(tmp_path.rglob("config.yaml")).parent
+    assert records.state(folder) == "running"
+    busy = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert busy.returncode == 1
+    assert "is being trained by process" in busy.stderr
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines() == ["normbench: interrupted; the same command continues from the last checkpoint"]
+    assert records.state(folder) == "cut"
+
+
+def test_the_state_of_a_killed_run_is_cut_not_running(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=200", "batch=8"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not list(tmp_path.rglob("checkpoint.pt")):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert records.state(next(tmp_path.rglob("config.yaml")).parent) == "cut"

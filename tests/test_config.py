@@ -1,0 +1,95 @@
+"""What a config means: derived values, rules, identity."""
+
+import pytest
+
+from normbench.compose import config_of, norm_label
+from normbench.config import ConfigError, identity, run_path, science
+
+
+@pytest.mark.parametrize(
+    ("overrides", "workers", "sgd_batch", "lr"),
+    [
+        (["protocol=per_worker", "recipe=gn2018", "batch=32"], 8, 256, 0.1),
+        (["protocol=per_worker", "recipe=gn2018", "batch=2"], 8, 16, 0.1 * 2 / 32),  # the GN paper's 0.1 x N/32
+        (["protocol=per_worker", "recipe=gn2018", "batch=2", "workers=4"], 4, 8, 0.1 * 8 / 256),
+        (["protocol=fixed_sgd", "recipe=gn2018", "batch=2"], 128, 256, 0.1),
+        (["protocol=fixed_sgd", "recipe=gn2018", "batch=2", "sgd_batch=64"], 32, 64, 0.025),
+    ],
+)
+def test_one_linear_rule_serves_both_protocols(overrides: list[str], workers: int, sgd_batch: int, lr: float) -> None:
+    config = config_of(overrides)
+    assert (config.workers, config.sgd_batch) == (workers, sgd_batch)
+    assert config.lr == pytest.approx(lr, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["batch=0"], "batch must be at least 1, got 0"),
+        (["batch=5"], "batch=5 must divide sgd_batch=64"),
+        (["data.train_size=50"], "sgd_batch=64 (batch=32 x workers=2) is larger than the training set of 50 images"),
+        (["data.train_size=9000"], "data.train_size=9000 is more than the 8000 training images"),
+        (["workers=3"], "workers=3 cannot be set under protocol=fixed_sgd"),
+        (["protocol=per_worker", "sgd_batch=7"], "sgd_batch=7 cannot be set under protocol=per_worker"),
+        (["data=imagenet"], "train/<class>/*.JPEG"),
+        (["data=cifar10", "data.root=/nowhere"], "data.download=true"),
+        (["eval_stats=worker1"], "did you mean worker0?"),
+        (["recipe.milestones=[30,60]"], "fractions of the epochs"),
+        (["norm.momentum=high"], "norm.momentum='high' should be a float"),
+        (["norm.batch_free=true"], "a property of bn"),
+        (["model=torchvision"], "model.name must be given"),
+        (["recipe.lr=0"], "recipe.lr must be above 0"),
+        (["recipe.label_smoothing=1"], "in [0, 1)"),
+    ],
+)
+def test_a_broken_rule_is_one_line_with_the_value_and_the_way_out(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of(overrides)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_alone_picks_network_recipe_and_protocol(tmp_path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "val").mkdir()
+    config = config_of(["data=imagenet", f"data.root={tmp_path}"])
+    assert (config.model.name, config.recipe.name, config.protocol.name) == ("resnet50", "gn2018", "per_worker")
+    assert (config.recipe.epochs, config.workers, config.recipe.weight_decay) == (100, 8, 1e-4)
+    chosen = config_of(["data=imagenet", f"data.root={tmp_path}", "model=resnet18", "protocol=fixed_sgd"])
+    assert (chosen.model.name, chosen.protocol.name, chosen.sgd_batch) == ("resnet18", "fixed_sgd", 256)
+
+
+def test_order_defaults_and_hardware_do_not_fork_a_run() -> None:
+    plain = identity(config_of(["batch=8", "seed=1"]))
+    for same in (
+        ["seed=1", "batch=8"],
+        ["batch=8", "seed=1", "norm=bn", "recipe.lr=0.1", "norm.eps=0.00001", "model.options.width=16"],
+        ["batch=8", "seed=1", "device=cpu", "tracker=wandb", "threads=1", "channels_last=true", "out=elsewhere"],
+        ["batch=8", "seed=1", "workers=8"],
+    ):
+        assert identity(config_of(same)) == plain, same
+    for other in (["batch=4", "seed=1"], ["batch=8", "seed=2"], ["batch=8", "seed=1", "norm.momentum=0.2"]):
+        assert identity(config_of(other)) != plain, other
+
+
+def test_a_batch_free_norm_under_fixed_sgd_is_one_run_for_every_batch() -> None:
+    two, thirty_two = config_of(["norm=gn", "batch=2"]), config_of(["norm=gn", "batch=32"])
+    assert identity(two) == identity(thirty_two)
+    assert "batch" not in science(two)
+    assert identity(config_of(["norm=gn", "sgd_batch=32", "batch=2"])) != identity(two)
+    per_worker = [identity(config_of(["norm=gn", "protocol=per_worker", f"batch={n}"])) for n in (2, 32)]
+    assert per_worker[0] != per_worker[1]  # there batch sets the SGD batch
+
+
+def test_what_is_off_leaves_no_trace_in_the_identity() -> None:
+    assert "label_smoothing" in science(config_of([]))["recipe"]  # 0.0 is a value
+    assert "nesterov" not in science(config_of([]))["recipe"]
+    assert "train_size" not in science(config_of([]))["data"]
+
+
+def test_the_path_names_what_differs_from_the_yaml() -> None:
+    config = config_of(["norm=gn", "norm.groups=8", "batch=4"])
+    assert norm_label(config) == "gn-groups8"
+    path = run_path(config, "cifar_resnet8", norm_label(config))
+    assert str(path) == f"results/runs/digits/cifar_resnet8/gn-groups8/any64/s0-{identity(config)}"
+    assert "/bn/b4x16/s0-" in str(run_path(config_of(["batch=4"]), "cifar_resnet8", "bn"))
