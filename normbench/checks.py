@@ -1,4 +1,4 @@
-"""The rules that the values of a Config obey. A broken one is a ConfigError: the rule, the value, what to type. No torch."""
+"""The rules that the values of a Config obey. A broken one is a ConfigError: rule, value, what to type. No torch."""
 
 import math
 from pathlib import Path
@@ -10,19 +10,24 @@ from normbench.config import (
     EVAL_STATS,
     INITS,
     PRECISIONS,
+    PROBE_STEPS,
     PROTOCOLS,
     SCHEDULES,
     TRACKERS,
     Config,
     ConfigError,
     Data,
+    Probe,
     resolved,
 )
 from normbench.hints import nearest
 
 
-def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str]) -> Config:
-    """Checks every value and fills in workers and sgd_batch; raises ConfigError with the first rule broken."""
+def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str], files: bool = True) -> Config:
+    """Checks every value and fills in workers and sgd_batch; raises ConfigError with the first rule broken.
+
+    files: whether the data set's files have to be there, as for every use but the profile.
+    """
     _check_norm(config.norm, norm_schema)
     _one_of("data.name", config.data.name, DATASETS)
     _one_of("norm.name", config.norm["name"], norm_names)
@@ -31,6 +36,7 @@ def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str]) ->
     _one_of("recipe.init", config.recipe.init, INITS)
     _one_of("precision", config.precision, PRECISIONS)
     _one_of("eval_stats", config.eval_stats, EVAL_STATS)
+    _check_eval_also(config)
     _one_of("tracker.name", config.tracker.name, TRACKERS)
     _one_of("protocol.name", config.protocol.name, PROTOCOLS)
     for key, least in _LEAST.items():
@@ -47,11 +53,15 @@ def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str]) ->
             f"recipe.milestones are fractions of the epochs, in (0, 1], got {config.recipe.milestones}; "
             "epochs 30, 60, 90 of 100 are [0.3,0.6,0.9]"
         )
+    _check_freeze(config)
+    _check_probe(config.probe)
     _derive_workers(config)
     known = config.data.train_size or config.data.train_images
     if known is not None:
         check_train_size(config, known)
-    _check_folder(config.data)
+    if files:
+        _check_folder(config.data)
+    _check_labels(config)
     return config
 
 
@@ -89,6 +99,7 @@ _LEAST: dict[str, float] = {
     "seed": 0,
     "data.seed": 0,
     "data.train_size": 1,
+    "data.labels_per_batch": 1,
     "data.num_classes": 2,
     "data.image_size": 1,
     "data.eval_resize": 1,
@@ -100,6 +111,7 @@ _LEAST: dict[str, float] = {
     "recipe.weight_decay": 0,
     "recipe.fc_std": 0,
     "precise_images": 1,
+    "probe.every": 1,
     "threads": 1,
     "eval_batch": 1,
     "checkpoint_steps": 1,
@@ -138,6 +150,58 @@ def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
             )
     if norm["batch_free"] != schema["batch_free"]:
         raise ConfigError(f"norm.batch_free is a property of {norm['name']}, not an option: leave it out")
+
+
+def _check_eval_also(config: Config) -> None:
+    """Further statistics than the run's own, none twice, and none that the layers no longer have."""
+    also, own = config.eval_also or [], config.eval_stats
+    for name in also:
+        _one_of("eval_also", name, EVAL_STATS)
+    if own in also:
+        raise ConfigError(f"eval_also={own} is what eval_stats={own} evaluates with already; leave it out")
+    if own == "precise" and {"worker0", "mean"} & set(also):
+        raise ConfigError(
+            "eval_stats=precise replaces the moving averages that eval_also would evaluate with; "
+            "use eval_stats=worker0 eval_also=[precise], or eval_stats=mean"
+        )
+    if {"worker0", "mean"} <= {own, *also}:
+        raise ConfigError(
+            "the layers keep worker 0's moving averages or their mean over the workers: ask for one of the two"
+        )
+    config.eval_also = [name for name in EVAL_STATS if name in also] or None  # [] is off, and the order no matter
+
+
+def _check_freeze(config: Config) -> None:
+    recipe, norm = config.recipe, config.norm
+    if recipe.freeze_from is None:
+        return
+    if not 0 < recipe.freeze_from < 1 or not recipe.frozen(recipe.epochs - 1):
+        raise ConfigError(
+            f"recipe.freeze_from={recipe.freeze_from} of {recipe.epochs} epochs: a fraction above 0 and below 1, "
+            "which leaves at least the last epoch to freeze"
+        )
+    if norm["batch_free"]:
+        raise ConfigError(f"recipe.freeze_from: norm={norm['name']} has no batch statistics to freeze; leave it out")
+
+
+def _check_probe(probe: Probe) -> None:
+    if probe.layer is None and probe.every is not None:
+        raise ConfigError(
+            f"probe.every={probe.every} has no layer to watch; add probe.layer=last, or another norm's path"
+        )
+    if probe.layer is not None and probe.every is None:
+        probe.every = PROBE_STEPS
+
+
+def _check_labels(config: Config) -> None:
+    k, batch, classes = config.data.labels_per_batch, config.batch, config.data.num_classes
+    if k is None:
+        return
+    if batch % k:
+        fits = ", ".join(str(d) for d in range(1, min(batch, classes) + 1) if batch % d == 0)
+        raise ConfigError(f"data.labels_per_batch={k} must divide batch={batch}, as many images of each; one of {fits}")
+    if k > classes:
+        raise ConfigError(f"data.labels_per_batch={k} is more than the {classes} classes of {config.data.name}")
 
 
 def _derive_workers(config: Config) -> None:
@@ -190,14 +254,16 @@ _LAYOUTS = {
 
 
 def _check_folder(data: Data) -> None:
+    """The layout is there; of class folders, how many, so that two different folders are never taken for one run."""
     if data.name not in _LAYOUTS or data.download:
         return
     folder, layout = _LAYOUTS[data.name]
     root = Path(str(data.root)).expanduser()
-    wanted = [root / folder] + ([root / "val"] if data.name == "imagenet" else [])
-    for path in wanted:
+    for path in [root / folder] + ([root / "val"] if data.name == "imagenet" else []):
         if data.root is None or not path.is_dir():
             seen = f"no folder {path}" if data.root is not None else "no folder given"
             raise ConfigError(
                 f"data={data.name} data.root={data.root}: {seen}; set data.root=FOLDER that holds {layout}"
             )
+    if data.name == "imagenet":
+        data.num_classes = sum(path.is_dir() for path in (root / "train").iterdir())

@@ -37,15 +37,18 @@ def config_of(overrides: list[str]) -> Config:
         return resolve(_compose(welcome(overrides)))
 
 
-def cells(overrides: list[str]) -> list[Config]:
-    """The Configs of a sweep, one a distinct run, in the order in which they are launched."""
+def cells(overrides: list[str], files: bool = True) -> list[Config]:
+    """The Configs of a sweep, one a distinct run, in the order in which they are launched.
+
+    files: whether the data set's files have to be there.
+    """
     with _hydra():
         overrides = welcome(overrides)
         grid = [f"{key}={value}" for key, value in _sweeper_params(overrides).items()]
-        return [resolve(_compose(cell)) for cell in _product([*grid, *_no_hydra(overrides)])]
+        return [resolve(_compose(cell), files) for cell in _product([*grid, *_no_hydra(overrides)])]
 
 
-def resolve(composed: DictConfig) -> Config:
+def resolve(composed: DictConfig, files: bool = True) -> Config:
     """The checked Config of a composed configuration."""
     if unknown := _unknown(composed, Config):
         raise ConfigError(f"{unknown}: no such key, and + would add one that nobody reads; leave it out")
@@ -57,7 +60,7 @@ def resolve(composed: DictConfig) -> Config:
         raise ConfigError(_first_line(e)) from None
     assert isinstance(config, Config)
     name = str(config.norm.get("name"))
-    return check(config, norm_schema(name), norm_names())
+    return check(config, norm_schema(name), norm_names(), files)
 
 
 def norm_label(config: Config) -> str:

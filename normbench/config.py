@@ -23,6 +23,7 @@ AUGMENTS = ("none", "crop_flip", "inception", "inception_color")
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet")
 PROTOCOLS = ("per_worker", "fixed_sgd")
 TRACKERS = ("none", "wandb")
+PROBE_STEPS = 10  # between two lines of probes.jsonl, where nothing else is asked
 
 
 class ConfigError(ValueError):
@@ -42,13 +43,16 @@ class Data:
     num_classes: int = MISSING
     train_images: int | None = None  # how many there are, where that is known before reading them
     train_size: int | None = None  # use only the first so many of a fixed permutation
+    labels_per_batch: int | None = (
+        None  # k: a worker's batch holds k random labels, batch/k images each; None: as drawn
+    )
     augment: str = "none"
     image_size: int | None = None  # side of the square the network sees; None: as the data set has it
     eval_resize: int | None = None  # shorter side before the centre crop
     seed: int = 0  # of the generated digits
     root: str | None = field(default=None, metadata=HARDWARE)
     download: bool = field(default=False, metadata=HARDWARE)
-    loader_processes: int = field(default=2, metadata=HARDWARE)
+    loader_processes: int | None = field(default=None, metadata=HARDWARE)  # None: one a core, at most 8
 
 
 @dataclass
@@ -69,6 +73,13 @@ class Recipe:
     init: str = "he_fan_out"
     fc_std: float | None = 0.01  # sd of the classifier's normal initialisation; None: the network's own
     zero_last_gamma: bool = True  # gamma = 0 in the last norm of each residual block
+    freeze_from: float | None = (
+        None  # fraction of the epochs after which batch statistics are those of evaluation (FrozenBN)
+    )
+
+    def frozen(self, epochs_done: int) -> bool:
+        """Whether the epoch after so many finished ones trains with fixed statistics."""
+        return self.freeze_from is not None and epochs_done >= self.freeze_from * self.epochs - 1e-9
 
 
 @dataclass
@@ -76,6 +87,12 @@ class Protocol:
     name: str = MISSING
     workers: int | None = None  # given under per_worker
     sgd_batch: int | None = None  # given under fixed_sgd
+
+
+@dataclass
+class Probe:
+    layer: str | None = None  # the norm to watch through training: its module path, or last; None: no probes.jsonl
+    every: int | None = None  # steps between two of its lines; None where a layer is given: 10
 
 
 @dataclass
@@ -92,6 +109,7 @@ class Config:
     norm: dict[str, Any] = field(default_factory=dict)  # conf/norm/<name>.yaml is its schema
     recipe: Recipe = field(default_factory=Recipe)
     protocol: Protocol = field(default_factory=Protocol)
+    probe: Probe = field(default_factory=Probe)
     tracker: Tracker = field(default_factory=Tracker, metadata=HARDWARE)
     experiment: Any = field(default=None, metadata=HARDWARE)
     batch: int = 32
@@ -100,6 +118,7 @@ class Config:
     seed: int = 0
     precision: str = "fp32"
     eval_stats: str = "worker0"
+    eval_also: list[str] | None = None  # further eval_stats, each a column top1_error_pct_<name> of every epoch's row
     precise_images: int = 2048  # training images that eval_stats=precise recomputes the statistics over
     device: str = field(default="auto", metadata=HARDWARE)
     channels_last: bool = field(default=False, metadata=HARDWARE)
@@ -119,7 +138,10 @@ class Config:
     @property
     def batch_free(self) -> bool:
         """Whether nothing in the run depends on how the SGD batch is cut into workers."""
-        return bool(self.norm["batch_free"]) and self.protocol.name == "fixed_sgd"
+        cut = (
+            self.data.labels_per_batch or self.probe.layer
+        )  # a worker's batch has its labels; a probe watches worker 0's
+        return bool(self.norm["batch_free"]) and self.protocol.name == "fixed_sgd" and not cut
 
     def steps_per_epoch(self, train_images: int) -> int:
         """Whole SGD batches in an epoch; the images left over are other ones every epoch."""

@@ -111,7 +111,7 @@ def _begin(config: Config, folder: Path) -> None:
     """The record of an attempt: its config, and nothing of an earlier failure, or of anything where overwrite=true."""
     stale = ["error.json"]
     if config.overwrite:
-        stale += ["config.yaml", "env.json", "epochs.jsonl", "checkpoint.pt", "result.json"]
+        stale += ["config.yaml", "env.json", "epochs.jsonl", "probes.jsonl", "checkpoint.pt", "result.json"]
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     if not (folder / "config.yaml").exists():
@@ -135,38 +135,24 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
     import torch
 
     from normbench import data as datasets
-    from normbench import models, norms, tracker
+    from normbench import models, tracker
     from normbench.parallel import dist
     from normbench.progress import Progress
     from normbench.train import checkpoint, precision
     from normbench.train.evaluate import measure_frozen, prepare
     from normbench.train.loop import summary, train
+    from normbench.train.network import chosen_device, network
     from normbench.train.task import Classification
 
     # ------------------------------------------------------------ build
-    device = _device(config)
+    device = chosen_device(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    images = datasets.build(config.data, seed=config.seed, device=device, dtype=precision.dtype(config))
+    dtype = precision.dtype(config)
+    images = datasets.build(config.data, seed=config.seed, batch=config.batch, device=device, dtype=dtype)
     check_train_size(config, images.train_images)
-    torch.manual_seed(config.seed)
-    model = models.build(
-        config.model.name,
-        norm=config.norm,
-        num_classes=images.num_classes,
-        workers=resolved(config.workers) // dist.world_size(),
-        image_channels=images.image_shape[0],
-        init=config.recipe.init,
-        fc_std=config.recipe.fc_std,
-        zero_last_gamma=config.recipe.zero_last_gamma,
-        **config.model.options,
-    )
-    model.to(device=device, dtype=precision.dtype(config))
-    if config.channels_last:
-        model.to(memory_format=torch.channels_last)
-    if norms.layer(config.norm["name"]).batch_free != config.norm["batch_free"]:
-        raise ConfigError(f"conf/norm/{config.norm['name']}.yaml: batch_free must say what the layer's class says")
-    prepare(model, config.eval_stats)
+    model = network(config, images.image_shape[0], images.num_classes, device)
+    prepare(model, config)
     steps = config.steps_per_epoch(images.train_images)
     for norm in models.norm_layers(model).values():
         norm.plan(sgd_batch=resolved(config.sgd_batch), steps_per_epoch=steps, epochs=config.recipe.epochs)
@@ -196,24 +182,6 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
         error = result[task.metric]["median_last5"]
         what = f" {error:.2f} % top-1 error, median of the last 5 epochs" if error is not None else ""
         print(f"{status}:{what}, {folder}", flush=True)
-
-
-def _device(config: Config) -> "torch.device":
-    import torch
-
-    from normbench.parallel import dist
-
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None and dist.world_size() > 1:
-            device = torch.device("cuda", torch.cuda.current_device())
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise ConfigError(f"device={name} cannot be used here ({str(e)[:60]}...); use device=auto or cpu") from e
-    return device
 
 
 # ---------------------------------------------------------------------------- the record

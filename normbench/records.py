@@ -3,6 +3,7 @@
 config.yaml     resolved config, written once; every value is JSON on one line, so it reads fast and is still YAML
 env.json        versions, commit, device, command, what the norm became in each layer
 epochs.jsonl    one line an epoch, one write() each; a torn last line is read as absent
+probes.jsonl    one line every probe.every steps about the norm that probe.layer watches, written and read likewise
 running.json    host and process that hold the folder; its age tells a dead holder from a living one
 error.json      the one line of the failure that ended the last attempt
 result.json     last, by rename: its presence means finished
@@ -10,6 +11,7 @@ result.json     last, by rename: its presence means finished
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -84,31 +86,56 @@ def _yaml_json(value: Any) -> str:
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:
     """One epoch's line, in one write, flushed to the disk."""
-    line = json.dumps({k: (v if not isinstance(v, float) or v == v else None) for k, v in row.items()}) + "\n"
-    with open(folder / "epochs.jsonl", "ab", buffering=0) as f:
-        f.write(line.encode())
-        os.fsync(f.fileno())
+    _append(folder / "epochs.jsonl", row)
+
+
+def append_probe(folder: Path, row: dict[str, Any]) -> None:
+    """One probed step's line, likewise."""
+    _append(folder / "probes.jsonl", row)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows in the order of their epochs. A torn line is absent; of two rows of one epoch the later one counts."""
+    return _read(folder / "epochs.jsonl", "epoch")
+
+
+def read_probes(folder: Path) -> list[dict[str, Any]]:
+    """The probed steps in their order, likewise; none where the run was not probed."""
+    return _read(folder / "probes.jsonl", "step")
+
+
+def keep(folder: Path, epochs: int, steps: int) -> None:
+    """Drops what was written after the checkpoint that a resumed run starts from."""
+    for name, counter, done in (("epochs.jsonl", "epoch", epochs), ("probes.jsonl", "step", steps)):
+        if (folder / name).exists():
+            kept = [row for row in _read(folder / name, counter) if row[counter] <= done]
+            write_text(folder / name, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with open(path, "ab", buffering=0) as f:
+        f.write((json.dumps(_numbers(row), allow_nan=False) + "\n").encode())
+        os.fsync(f.fileno())
+
+
+def _numbers(value: Any) -> Any:
+    """The value with null for what JSON has no number for: NaN and infinity."""
+    if isinstance(value, dict):
+        return {k: _numbers(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(path: Path, counter: str) -> list[dict[str, Any]]:
     try:
-        lines = (folder / "epochs.jsonl").read_bytes().split(b"\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     rows: dict[int, dict[str, Any]] = {}
     for line in lines:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             row = json.loads(line)
-            rows[row["epoch"]] = row
-    return [rows[epoch] for epoch in sorted(rows)]
-
-
-def keep_rows(folder: Path, epochs: int) -> None:
-    """Drops what was written after the checkpoint that a resumed run starts from."""
-    if (folder / "epochs.jsonl").exists():
-        kept = [row for row in read_rows(folder) if row["epoch"] <= epochs]
-        write_text(folder / "epochs.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+            rows[row[counter]] = row
+    return [rows[count] for count in sorted(rows)]
 
 
 # ---------------------------------------------------------------------------- states

@@ -44,7 +44,7 @@ def test_a_torn_last_line_is_absent_and_the_later_row_of_an_epoch_counts(tmp_pat
     with open(tmp_path / "epochs.jsonl", "a") as f:
         f.write('{"epoch": 3, "e": ')
     assert records.read_rows(tmp_path) == [{"epoch": 1, "e": 5.0}, {"epoch": 2, "e": 3.0}]
-    records.keep_rows(tmp_path, 1)
+    records.keep(tmp_path, epochs=1, steps=0)
     assert (tmp_path / "epochs.jsonl").read_text() == '{"epoch": 1, "e": 5.0}\n'
     assert records.read_rows(tmp_path / "nowhere") == []
 

@@ -222,7 +222,7 @@ def trained() -> Callable[[str], tuple[Any, nn.Module, data.Images]]:
         images = data.build(config.data, seed=0, device=torch.device("cpu"), dtype=torch.float64)
         torch.manual_seed(0)
         model = models.build("cifar_resnet8", "bn", workers=4, image_channels=1, width=4).double()
-        prepare(model, eval_stats)
+        prepare(model, config)
         model.train()
         for x, _ in images.epoch(1, 8):
             model(x)

@@ -29,7 +29,12 @@ class Images(ABC):
     num_classes: int
     image_shape: tuple[int, int, int]  # (C, H, W) of what the network sees
     train_images: int  # after data.train_size
+    train_labels: np.ndarray  # of those, known without their pixels
     test_images: int
+    seed: int
+    cut: tuple[int, int] | None = (
+        None  # of data.labels_per_batch: a worker's images of a step, and how many labels they have
+    )
 
     def epoch(
         self, epoch: int, sgd_batch: int, rank: int = 0, world_size: int = 1, first_step: int = 0
@@ -40,7 +45,7 @@ class Images(ABC):
         a time: a second one ends the first.
         """
         steps = range(first_step, self.train_images // sgd_batch)
-        return self._train(epoch, order.shares(steps, sgd_batch, rank, world_size))
+        return self._train(epoch, self._order(epoch, sgd_batch), order.shares(steps, sgd_batch, rank, world_size))
 
     def precise(self, count: int, sgd_batch: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """What exact statistics are taken over: SGD batches as in training, the same ones at every call.
@@ -48,7 +53,8 @@ class Images(ABC):
         As many whole ones as `count` images need, or as there are.
         """
         steps = range(min(-(-count // sgd_batch), self.train_images // sgd_batch))
-        return self._train("precise", order.shares(steps, sgd_batch, rank, world_size))
+        shares = order.shares(steps, sgd_batch, rank, world_size)
+        return self._train("precise", self._order("precise", sgd_batch), shares)
 
     def evaluation(self, rank: int = 0, world_size: int = 1, batch: int = 500) -> Iterator[Batch]:
         """This rank's test images, `batch` at a time; over all ranks every test image exactly once, none padded.
@@ -60,9 +66,15 @@ class Images(ABC):
         mine = order.permutation(self.test_images, "evaluation")[rank::world_size]
         return self._test([mine[i : i + batch] for i in range(0, len(mine), batch)])
 
+    def _order(self, epoch: order.Epoch, sgd_batch: int) -> np.ndarray:
+        """Which image stands at each position of the epoch."""
+        if self.cut is None:
+            return order.permutation(self.train_images, self.seed, epoch, "order")
+        return order.by_labels(self.train_labels, sgd_batch, *self.cut, self.seed, epoch, "order by labels")
+
     @abstractmethod
-    def _train(self, epoch: order.Epoch, shares: Sequence[range]) -> Iterator[Batch]:
-        """The augmented training images at those positions of that epoch's order."""
+    def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
+        """The augmented training images at those positions of that epoch's order, which is `chosen`."""
 
     @abstractmethod
     def _test(self, chunks: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -93,6 +105,7 @@ class InMemory(Images):
         self.train_x, self.train_y = (torch.from_numpy(a).to(device) for a in train)
         self.test_x, self.test_y = (torch.from_numpy(a).to(device) for a in test)
         self.train_images, self.test_images = len(self.train_x), len(self.test_x)
+        self.train_labels = train.labels
         _, c, h, w = self.train_x.shape
         self.image_shape = (c, h, w)
         self.num_classes = num_classes
@@ -101,16 +114,16 @@ class InMemory(Images):
         self.device = device
         self.normalise = Normalise(mean, sd, device, dtype)
 
-    def _train(self, epoch: order.Epoch, shares: Sequence[range]) -> Iterator[Batch]:
+    def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
         # The whole epoch's choices go to the device once; a step then costs no transfer.
-        chosen = self._to_device(order.permutation(self.train_images, self.seed, epoch, "order"))
+        images = self._to_device(chosen)
         draws = None
         if self.augment == "crop_flip":
             rng = order.rng(self.seed, epoch, "augment")
             draws = self._to_device(rng.integers(0, CROP_FLIP_DRAWS, self.train_images))
         for share in shares:
             at = slice(share.start, share.stop, share.step)
-            mine = chosen[at]
+            mine = images[at]
             x = self.train_x[mine]
             if draws is not None:
                 x = crop_flip(x, draws[at])
@@ -134,11 +147,23 @@ _OPTIONS = {  # beside those that every data set takes
     "cifar": {"root", "download"},
     "folder": {"root", "image_size", "eval_resize", "loader_processes"},
 }
-_COMMON = {"name", "num_classes", "train_images", "train_size", "augment"}
+_COMMON = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment"}
+_SHAPES = {"digits": (1, 12, 12), "cifar": (3, 32, 32)}
 
 
-def build(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> Images:
-    """The data set `data` names. seed: the run's, of the order and the augmentation.
+def image_shape(data: Data) -> tuple[int, int, int]:
+    """(C, H, W) of what the network sees, from the config alone."""
+    module = _MODULES[data.name]
+    if module != "folder":
+        return _SHAPES[module]
+    if data.image_size is None:
+        raise ConfigError(f"data={data.name} needs data.image_size, e.g. 224")
+    return 3, data.image_size, data.image_size
+
+
+def build(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype, batch: int | None = None) -> Images:
+    """The data set `data` names. seed: the run's, of the order and the augmentation. batch: images a worker, which
+    data.labels_per_batch needs to know.
 
     Raises ConfigError for an option that the data set does not have, for missing files and for files it cannot read.
     """
@@ -147,7 +172,20 @@ def build(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) ->
     images: Images = importlib.import_module(f"{__name__}.{module}").load(data, seed=seed, device=device, dtype=dtype)
     if module != "folder" and data.num_classes != images.num_classes:
         raise ConfigError(f"data.num_classes={data.num_classes}: {data.name} has {images.num_classes}; leave it out")
+    if data.labels_per_batch is not None:
+        assert batch is not None
+        _check_labels(images, each=batch // data.labels_per_batch, data=data)
+        images.cut = batch, data.labels_per_batch
     return images
+
+
+def _check_labels(images: Images, each: int, data: Data) -> None:
+    enough = int((np.unique(images.train_labels, return_counts=True)[1] >= each).sum())
+    if enough < (data.labels_per_batch or 0):
+        raise ConfigError(
+            f"data.labels_per_batch={data.labels_per_batch}: only {enough} labels of {data.name} have the {each} training "
+            "images that a batch takes of each; use fewer labels with a smaller batch, or more images"
+        )
 
 
 def _check_options(data: Data, module: str) -> None:

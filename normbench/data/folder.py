@@ -58,11 +58,17 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         Files(test_paths, test_labels, test_transform, seed),
         num_classes=len(classes),
         image_size=size,
-        loader_processes=data.loader_processes,
+        loader_processes=_cores() if data.loader_processes is None else data.loader_processes,
         seed=seed,
         device=device,
         dtype=dtype,
     )
+
+
+def _cores() -> int:
+    """A loader process for each core this process may use; decoding gains nothing from more."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return min(8, len(allowed))
 
 
 def _list(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -94,6 +100,7 @@ class Folder(Images):
         dtype: torch.dtype,
     ) -> None:
         self.train_images, self.test_images = len(train), len(test)
+        self.train_labels = train.labels
         self.image_shape = (3, image_size, image_size)
         self.num_classes = num_classes
         self.seed = seed
@@ -118,10 +125,9 @@ class Folder(Images):
             generator=torch.Generator(),  # else each epoch would advance the global one, which dropout draws from
         )
 
-    def _train(self, epoch: order.Epoch, shares: Sequence[range]) -> Iterator[Batch]:
+    def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
         self._walks += 1
         walk = self._walks
-        chosen = order.permutation(self.train_images, self.seed, epoch, "order")
         self._train_plan.batches = ([(int(chosen[p]), epoch, p) for p in share] for share in shares)
         for batch in self._fetch(self._train_loader):
             yield batch

@@ -2,7 +2,10 @@
 
 A norm is built for the conv (or linear layer) that it follows and told whether a ReLU follows it, so that every idea in the
 field fits one seam: `build("gn", conv, relu=True, workers=8, groups=32)`. To add one: a file here that holds a Norm
-subclass of that name, and a yaml. Nothing else knows the layers by name.
+subclass of that name, and a yaml. Nothing else knows the layers by name. An installed package adds one in the same way,
+through the entry-point group normbench.norms (plugins.py); it is imported when its name is asked for.
+
+`python -m normbench.norms` prints the table of all of them.
 """
 
 import importlib
@@ -12,7 +15,9 @@ from typing import Any
 
 from torch import nn
 
+from normbench import plugins
 from normbench.config import ConfigError
+from normbench.hints import nearest
 from normbench.norms.base import Norm
 
 __all__ = ["Norm", "build", "layer", "names"]
@@ -21,24 +26,45 @@ __all__ = ["Norm", "build", "layer", "names"]
 @cache
 def _layers() -> dict[str, type[Norm]]:
     """Every Norm of this package by its name; importing a file is what makes its layers known."""
+    found: dict[str, type[Norm]] = {}
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return {cls.name: cls for cls in _subclasses(Norm) if cls.name}
+        if module.name == "__main__":
+            continue
+        file = importlib.import_module(f"{__name__}.{module.name}")
+        for cls in vars(file).values():
+            ours = isinstance(cls, type) and issubclass(cls, Norm) and cls.__module__ == file.__name__
+            if ours and (name := vars(cls).get("name")):  # its own: a subclass without one is a part of others
+                found[name] = cls
+    return found
 
 
-def _subclasses(cls: type[Norm]) -> list[type[Norm]]:
-    return [found for direct in cls.__subclasses__() for found in (direct, *_subclasses(direct))]
+@cache
+def _installed(name: str) -> type[Norm]:
+    """The class that an installed package offers under this name."""
+    entry = plugins.entry_of(name)
+    try:
+        cls = entry.load()
+    except Exception as e:  # a stranger's import may fail in any way
+        text = " ".join(str(e).split())
+        raise ConfigError(f"norm={name}: {entry.value} cannot be imported: {type(e).__name__}: {text}") from e
+    if not (isinstance(cls, type) and issubclass(cls, Norm)):
+        raise ConfigError(f"norm={name}: {entry.value} is not a subclass of normbench.norms.Norm")
+    if cls.name != name:
+        raise ConfigError(f"norm={name}: {entry.value} must say name = {name!r}, and says {cls.name!r}")
+    return cls
 
 
 def names() -> list[str]:
     """The names that `norm=` takes."""
-    return sorted(_layers())
+    return sorted({*_layers(), *plugins.offered()})
 
 
 def layer(name: str) -> type[Norm]:
     """The class of that name; raises ConfigError, with the choices, for an unknown one."""
+    if name in plugins.offered():
+        return _installed(name)
     if name not in _layers():
-        raise ConfigError(f"norm={name}: no such layer; one of {', '.join(names())}")
+        raise ConfigError(f"norm={name}: no such layer{nearest(name, names())}; one of {', '.join(names())}")
     return _layers()[name]
 
 

@@ -21,10 +21,9 @@ class Norm(nn.Module):
     owns_activation: ClassVar[bool] = False  # takes the place of the ReLU behind it too
     needs_input: ClassVar[bool] = False  # forward(y, x): wants the conv's input x beside its output y
     alters_conv: ClassVar[bool] = False  # reparametrizes the weight of its conv, which may then feed nothing else
-    exact_gradient: ClassVar[bool] = (
-        True  # backward is forward's derivative; False: a paper stops or replaces gradients
-    )
+    exact_gradient: ClassVar[bool] = True  # backward is forward's derivative; a paper may stop or replace gradients
     synchronized: ClassVar[bool] = False  # one statistic over all workers' images, so nothing is one worker's own
+    sequential: ClassVar[bool] = False  # a worker's statistics hold those of the workers before it as well
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None

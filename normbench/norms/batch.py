@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from normbench.config import ConfigError
 from normbench.norms.base import Norm, per_channel, statistics_dtype
 from normbench.parallel import dist
-from normbench.parallel.workers import merge, split
+from normbench.parallel.workers import merge, split, tile
 
 
 class BatchNorm(Norm):
@@ -28,7 +28,6 @@ class BatchNorm(Norm):
     the input.
     """
 
-    name = "bn"
     over = "a worker's images, one channel, all positions"
     paper = "Ioffe & Szegedy 2015"
 
@@ -63,17 +62,17 @@ class BatchNorm(Norm):
         if self._measured is not None:
             self._measure(y)
             update = False
-        mean, var = (self.running_mean.repeat(groups), self.running_var.repeat(groups)) if update else (None, None)
+        mean, var = (tile(self.running_mean, groups), tile(self.running_var, groups)) if update else (None, None)
         weight, bias = self._affine(groups)
         out = merge(F.batch_norm(split(y, groups), mean, var, weight, bias, True, self.momentum, self.eps), y)
-        if mean is not None and var is not None:
+        if groups > 1 and mean is not None and var is not None:  # with one worker they are the buffers themselves
             self._keep(mean.view(groups, -1), var.view(groups, -1))
         return out
 
     def _affine(self, groups: int) -> tuple[Tensor | None, Tensor | None]:
         if self.weight is None or self.bias is None:
             return None, None
-        return (self.weight, self.bias) if groups == 1 else (self.weight.repeat(groups), self.bias.repeat(groups))
+        return tile(self.weight, groups), tile(self.bias, groups)
 
     def _keep(self, mean: Tensor, var: Tensor) -> None:
         """Keeps worker 0's new running statistics of the (workers, C) ones, or the mean over the local workers.

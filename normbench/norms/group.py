@@ -1,6 +1,6 @@
 """Batch-free norms: statistics of one image over groups of channels."""
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from normbench.config import ConfigError
@@ -41,10 +41,11 @@ class GroupNorm(Norm):
     ) -> None:
         super().__init__(conv, relu=relu, workers=workers)
         self.eps = eps
-        self.groups = _groups(self.channels, groups, channels_per_group, min_channels_per_group)
+        self.groups = number_of_groups(self.channels, groups, channels_per_group, min_channels_per_group)
 
     def forward(self, y: Tensor) -> Tensor:
-        out = F.group_norm(y.to(statistics_dtype(y)), self.groups, self.weight, self.bias, self.eps)
+        # F.group_norm would refuse one image with one value a group, whose output is beta
+        out = torch.group_norm(y.to(statistics_dtype(y)), self.groups, self.weight, self.bias, self.eps)
         return out.to(y.dtype)
 
     def extra_repr(self) -> str:
@@ -98,7 +99,8 @@ class NoNorm(Norm):
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, *[1] * (y.dim() - 2))
 
 
-def _groups(channels: int, groups: int | str, per_group: int | None, least: int) -> int:
+def number_of_groups(channels: int, groups: int | str, per_group: int | None, least: int) -> int:
+    """G for a layer of so many channels, by the options of GroupNorm. Raises ConfigError where they do not divide them."""
     if per_group is not None:
         if groups != "auto":
             raise ConfigError(f"norm.groups={groups} and norm.channels_per_group={per_group}: give one of the two")

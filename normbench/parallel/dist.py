@@ -89,12 +89,12 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         grad.copy_(mean.view_as(grad))
 
 
-def broadcast_state(module: torch.nn.Module, average: bool = False) -> None:
-    """Gives every rank rank 0's buffers, or their mean over the ranks (floating ones), before evaluating or saving."""
+def share(buffers: Iterable[Tensor], average: bool = False) -> None:
+    """Gives every rank rank 0's values, or their mean over the ranks, before evaluating or saving."""
     if world_size() == 1:
         return
-    for buffer in module.buffers():
-        if average and buffer.is_floating_point():
+    for buffer in buffers:
+        if average:
             c10d.all_reduce(buffer)
             buffer /= world_size()
         else:

@@ -15,6 +15,11 @@ def split(x: Tensor, workers: int) -> Tensor:
     return x.reshape(len(x) // workers, workers * x.shape[1], *x.shape[2:])
 
 
+def tile(v: Tensor, workers: int) -> Tensor:
+    """A (C,) vector once for each worker, (w*C,). Several times faster than v.repeat(workers)."""
+    return v if workers == 1 else v.expand(workers, -1).reshape(-1)
+
+
 def merge(x: Tensor, like: Tensor) -> Tensor:
     """The inverse of split, in the shape and memory format of `like`."""
     if x.shape == like.shape:

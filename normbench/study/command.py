@@ -15,9 +15,14 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see {self.prog} --help")
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
+def bare_parser(name: str, description: str) -> argparse.ArgumentParser:
     """The argument parser of `python -m normbench.<name>`."""
-    made = _Parser(prog=f"python -m normbench.{name}", description=description)
+    return _Parser(prog=f"python -m normbench.{name}", description=description)
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The argument parser of a command that reads runs."""
+    made = bare_parser(name, description)
     made.add_argument("--runs", default="results/runs", metavar="DIR", help="the folder of runs (%(default)s)")
     return made
 

@@ -1,44 +1,25 @@
 """Error against the images per worker: the figure that normalization layers are judged by."""
 
-import math
-from dataclasses import dataclass, field
-
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from normbench.study import published, stats, style
+from normbench.study import lines, published, stats, style
+from normbench.study.drawn import Drawn
+from normbench.study.experiments import Grid
 from normbench.study.stats import Cell
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The cells that a figure wants: those of its experiment, and whatever else is on disk."""
-
-    norms: list[str]
-    batches: list[int]  # largest first
-    seeds: list[int]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with the numbers behind it."""
-
-    figure: Figure
-    cells: list[Cell]
-    missing: list[str] = field(default_factory=list)  # one entry a cell, in words
-    remarks: list[str] = field(default_factory=list)  # what else a reader of the numbers has to know
 
 
 def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, metric: str = stats.METRIC) -> Drawn:
     """Mean and sd over seeds against batch, a curve a norm; a paper's curves beneath; the diverged off-scale."""
     cells = stats.against_batch(runs, metric)
     theirs = paper if paper is not None and not paper.empty else None
+    if theirs is not None and not cells:  # the paper alone, over its own sizes
+        grid = Grid(grid.norms, sorted({int(b) for b in theirs["batch"]}, reverse=True), grid.seeds)
     looks = style.looks(grid.norms)
     named = {norm: look.name for norm, look in looks.items()}
     with style.paper():
-        figure, axes = style.new_axes()
+        figure, axes = style.new_axes(2.35)
         axes.set_ylabel(style.AXIS_LABELS.get(metric, metric))
         style.batch_axis(axes, grid.batches)
         handles = []
@@ -48,14 +29,13 @@ def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, metr
                 handles.append(_draw_curve(axes, own, looks[norm], grid.batches))
         if theirs is not None:
             handles += _draw_paper(axes, theirs, alone=not cells)
-        values = _values(cells) + ([] if theirs is None else list(theirs["value"]))
+        values = stats.ends([cell.over_seeds for cell in cells]) + ([] if theirs is None else list(theirs["value"]))
         style.value_axis(axes, values, room_above=any(cell.diverged for cell in cells))
         _mark_diverged(axes, cells, grid.batches, looks)
-        if handles:  # above the axes: never over a curve
-            figure.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=2.6, columnspacing=1.4)
+        style.legend(figure, handles)
         only_theirs = theirs is not None and not cells
-        style.note(axes, _notes(cells, [] if only_theirs else missing(cells, grid, named)))
-    return Drawn(figure, cells, missing(cells, grid))
+        style.note(axes, _notes(cells, [] if only_theirs else missing(cells, grid, named), theirs))
+    return Drawn(figure, cells, missing(cells, grid), numbers=_numbers(cells, grid))
 
 
 def missing(cells: list[Cell], grid: Grid, named: dict[str, str] | None = None) -> list[str]:
@@ -83,41 +63,29 @@ def missing(cells: list[Cell], grid: Grid, named: dict[str, str] | None = None) 
 def _draw_curve(axes: Axes, own: list[Cell], look: style.Look, batches: list[int]) -> Line2D:
     """One norm: points with their sd, or for a batch-free norm a level with a band across every batch."""
     at = {cell.batch: cell.over_seeds for cell in own}
+    found = list(at.values())
     if None in at:
-        level = at.pop(None)
-        axes.axhline(level.mean, color=look.color, linestyle=look.line, zorder=3)
-        if level.n > 1:
-            low, high = level.mean - level.sd, level.mean + level.sd
-            axes.axhspan(low, high, color=look.color, alpha=0.18, linewidth=0, zorder=2)
+        lines.level(axes, look, at.pop(None), batches)
     if at:
-        # a hole in the grid stays a hole: no line across it
-        points = [at.get(batch, stats.summarise([])) for batch in batches]
-        axes.errorbar(
-            batches, [p.mean for p in points], yerr=[0.0 if math.isnan(p.sd) else p.sd for p in points],
-            color=look.color, linestyle=look.line, marker=look.marker, markeredgecolor="white", markeredgewidth=0.5,
-            elinewidth=0.9, capsize=2, zorder=4,
-        )  # fmt: skip
-    seeds = sorted({cell.over_seeds.n for cell in own})
-    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    label = f"{look.name} ({n})" if at else f"{look.name}, any batch ({n})"
-    return Line2D([], [], color=look.color, linestyle=look.line, marker=look.marker if at else "", label=label)
+        lines.points(axes, look, {float(batch): summary for batch, summary in at.items() if batch}, batches)
+    return lines.handle(look, lines.seeds(look.name if at else f"{look.name}, any batch", found))
 
 
 def _draw_paper(axes: Axes, paper: pd.DataFrame, alone: bool) -> list[Line2D]:
     """The paper's curves: thin, dashed and grey beneath ours; in the norms' colours where there is nothing of ours."""
-    looks = style.looks(sorted(set(paper["norm"])))
+    looks = style.looks(list(dict.fromkeys(paper["norm"])))
+    for norm, look in looks.items():
+        lines.paper_points(axes, paper[paper["norm"] == norm], "batch", look, joined=True, alone=alone)
     citation = published.CITATIONS[paper["paper"].iloc[0]]
+    shown = {"linestyle": "--", "linewidth": 0.9, "markersize": 3.5}
+    if not alone:
+        return [Line2D([], [], color=style.GREY, label=citation, **shown)]  # type: ignore[arg-type]
     handles = []
     for norm, look in looks.items():
-        own = paper[paper["norm"] == norm]
-        color = look.color if alone else style.GREY
-        face = "white" if (own["read"] == "recalled").any() else color  # hollow: from memory
-        (line,) = axes.plot(
-            own["batch"].astype(int).to_list(), own["value"].to_list(), color=color, linestyle="--", linewidth=0.9,
-            marker=look.marker, markersize=3.5, markerfacecolor=face, zorder=1.5, label=f"{look.name}, {citation}",
-        )  # fmt: skip
-        handles.append(line)
-    return handles if alone else [Line2D([], [], color=style.GREY, linestyle="--", linewidth=0.9, label=citation)]
+        face = "white" if published.recalled(paper[paper["norm"] == norm]) else look.color
+        own = {"color": look.color, "marker": look.marker, "markerfacecolor": face, "label": f"{look.name}, {citation}"}
+        handles.append(Line2D([], [], **own, **shown))  # type: ignore[arg-type]
+    return handles
 
 
 def _mark_diverged(axes: Axes, cells: list[Cell], batches: list[int], looks: dict[str, style.Look]) -> None:
@@ -136,19 +104,32 @@ def _mark_diverged(axes: Axes, cells: list[Cell], batches: list[int], looks: dic
         )  # fmt: skip
 
 
-def _values(cells: list[Cell]) -> list[float]:
-    """All heights that are drawn, ends of the error bars included."""
-    found = [cell.over_seeds for cell in cells if cell.over_seeds.n]
-    spreads = [0.0 if math.isnan(s.sd) else s.sd for s in found]
-    return [s.mean + sign * spread for s, spread in zip(found, spreads, strict=True) for sign in (-1, 1)]
-
-
-def _notes(cells: list[Cell], lacking: list[str]) -> str:
+def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -> str:
     """What a reader of the figure alone has to know."""
-    lines = []
+    said = []
     if any(cell.over_seeds.n > 1 for cell in cells):
-        lines.append("Mean ± sd over n seeds.")
+        said.append("Mean ± sd over n seeds.")
+    if theirs is not None and published.recalled(theirs):
+        said.append("Hollow: recalled from memory.")
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        lines.append(f"Missing: {', '.join(lacking[:3])}{more}.")
-    return "\n".join(lines)
+        said.append(f"Missing: {', '.join(lacking[:3])}{more}.")
+    return "\n".join(said)
+
+
+def _numbers(cells: list[Cell], grid: Grid) -> pd.DataFrame | None:
+    """A row a batch size, a column a norm; a run that serves every batch stands beside every one."""
+    if not cells:
+        return None
+    texts = {(cell.norm, cell.batch): in_words(cell) for cell in cells}
+    norms = [norm for norm in grid.norms if any(cell.norm == norm for cell in cells)]
+    batches: list[int | None] = [*sorted({cell.batch for cell in cells if cell.batch}, reverse=True)] or [None]
+    rows = [[texts.get((norm, batch), texts.get((norm, None), "missing")) for norm in norms] for batch in batches]
+    index = pd.Index([str(batch or "any") for batch in batches], name="images per worker")
+    return pd.DataFrame(rows, index=index, columns=norms)
+
+
+def in_words(cell: Cell) -> str:
+    """7.61 ± 0.12 (3) 1 diverged; or how many are unfinished."""
+    diverged = f"{cell.diverged} diverged" if cell.diverged else ""
+    return " ".join(filter(None, (stats.mean_sd(cell.over_seeds), diverged))) or f"{cell.unfinished} unfinished"

@@ -3,35 +3,46 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import OmegaConf
 from rich.table import Table
 
-from normbench import paths
 from normbench.config import ConfigError
 from normbench.hints import nearest
-from normbench.study import collect, error_vs_batch, published
+from normbench.study import collect, cost, curves, error_vs_batch, experiments, heatmap, population, probes, published, windows
 from normbench.study.command import parser, terminal
-from normbench.study.error_vs_batch import Drawn, Grid
+from normbench.study.drawn import Drawn
+from normbench.study.experiments import Grid
 from normbench.study.selection import commonest, differing, select, setting_free
-from normbench.study.stats import METRIC, Cell, mean_sd
-from normbench.study.style import AXIS_LABELS, save
+from normbench.study.style import save
 
-# ---------------------------------------------------------------------------- the figures
+LEGIBLE = 10  # norms in one figure of curves
+
+# ---------------------------------------------------------------------------- error against batch
 
 
 def demo(runs: pd.DataFrame) -> Drawn:
-    """Error against batch on the embedded digits, every norm there is; of several settings the one with most runs."""
+    """Error against batch on the embedded digits, every norm there is; of several settings the one with most runs.
+
+    Where there are more norms than curves that can be told apart, those of its experiment.
+    """
     digits = runs[runs["data"] == "digits"]
     if digits.empty:
         raise ConfigError(f"no runs on data=digits yet; make them with {command('demo')}")
-    chosen = commonest(digits)
-    drawn = error_vs_batch.draw(chosen, experiment_grid("demo", chosen))
-    others = differing(digits, setting_free(digits))
-    left_out = f"left out: {len(digits) - len(chosen)} runs that differ from these in {', '.join(others)}"
-    return replace(drawn, remarks=[left_out] if others else [])
+    shown, remarks = digits, []
+    if digits["norm"].nunique() > LEGIBLE:
+        wanted = experiments.read("demo")
+        shown = digits[[experiments.is_of(label, wanted) for label in digits["norm"]]]
+        others = digits["norm"].nunique() - shown["norm"].nunique()
+        remarks = [f"left out: {others} more norms, which figure all_norms shows"]
+        shown = experiments.belonging(shown, "demo")[0]
+    chosen = commonest(shown)
+    fields = differing(shown, setting_free(shown))
+    if fields:
+        remarks.append(f"left out: {len(shown) - len(chosen)} runs that differ from these in {', '.join(fields)}")
+    return replace(error_vs_batch.draw(chosen, experiments.grid("demo", chosen)), remarks=remarks)
 
 
 def gn_fig1(runs: pd.DataFrame) -> Drawn:
@@ -39,32 +50,57 @@ def gn_fig1(runs: pd.DataFrame) -> Drawn:
 
     Without runs, the paper's curves alone.
     """
-    runs = runs[runs["norm"].str.split("-").str[0].isin(["bn", "gn"])]
-    data, model = ("imagenet", "resnet50") if runs.empty else runs[["data", "model"]].iloc[0]
-    paper = published.curve("group_norm_2018", "Table 2", data, model)
-    return error_vs_batch.draw(runs, experiment_grid("gn_fig1", runs), paper)
+    return _like_the_paper(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50")
 
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Drawn]] = {"demo": demo, "gn_fig1": gn_fig1}
+def cbn_fig1(runs: pd.DataFrame) -> Drawn:
+    """Yao et al. 2021, Figure 1: BN, GN, Batch Renorm, naive CBN and CBN against batch; the paper's are from memory."""
+    return _like_the_paper(runs, "cbn_fig1", "cross_iteration_bn_2021", "Figure 1", "resnet18")
 
 
-# ---------------------------------------------------------------------------- what an experiment asks for
+def evonorm_fig(runs: pd.DataFrame) -> Drawn:
+    """Liu et al. 2020, Table 3: BN, GN, FRN and EvoNorm against batch."""
+    return _like_the_paper(runs, "evonorm_fig", "evonorm_2020", "Table 3", "resnet50")
+
+
+def _like_the_paper(runs: pd.DataFrame, name: str, paper: str, item: str, network: str) -> Drawn:
+    """A figure's own norms, over the curves of a paper that are of the same data and network; or those alone."""
+    own, remarks = experiments.belonging(runs, name)
+    if own.empty and len(runs) and not published.curve(paper, item, *runs[["data", "model"]].iloc[0]).size:
+        raise experiments.none_yet(name)
+    data, model = own[["data", "model"]].iloc[0] if len(own) else ("imagenet", network)
+    theirs = published.as_errors(published.curve(paper, item, data, model))
+    theirs = theirs[theirs["norm"].isin([*experiments.read(name).norms, *own["norm"]])]
+    return replace(error_vs_batch.draw(own, experiments.grid(name, own), theirs), remarks=remarks)
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Drawn]] = {
+    "demo": demo,
+    "all_norms": heatmap.all_norms,
+    "gn_fig1": gn_fig1,
+    "gn_fig4": curves.gn_fig4,
+    "gn_fig5": curves.gn_fig5,
+    "gn_fig6": probes.gn_fig6,
+    "cbn_fig1": cbn_fig1,
+    "cbn_window": windows.cbn_window,
+    "cbn_burnin": windows.cbn_burnin,
+    "brn_fig": curves.brn_fig,
+    "mabn_fig": probes.mabn_fig,
+    "wj_fig": population.wj_fig,
+    "wj_ema": curves.wj_ema,
+    "evonorm_fig": evonorm_fig,
+    "cost": cost.cost,
+}
 
 
 def experiment_grid(name: str, runs: pd.DataFrame) -> Grid:
     """The cells of conf/experiment/<name>.yaml, joined by those on disk."""
-    path = paths.conf() / "experiment" / f"{name}.yaml"
-    wanted = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params") if path.exists() else None
-    swept = {key: str(value).split(",") for key, value in (wanted or {}).items()}
-    norms = dict.fromkeys([*swept.get("norm", []), *runs["norm"]])
-    batches = {int(b) for b in [*swept.get("batch", []), *runs["batch"].dropna()]}
-    seeds = {int(s) for s in [*swept.get("seed", []), *runs["seed"]]}
-    return Grid([norm.strip() for norm in norms], sorted(batches, reverse=True), sorted(seeds))
+    return experiments.grid(name, runs)
 
 
 def command(name: str, filters: list[str] | None = None) -> str:
     """What fills a figure's missing cells; a sweep skips the runs that are done."""
-    return " ".join(["python -m normbench -m", f"experiment={name}", *(filters or [])])
+    return " && ".join(experiments.commands(name, filters))
 
 
 # ---------------------------------------------------------------------------- the command
@@ -75,6 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     reader = parser("figures", "Draws figures from the records on disk.")
     reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=f"of {', '.join(FIGURES)}; filters of runs")
     reader.add_argument("--out", default="results/figures", metavar="DIR", help="where to write them (%(default)s)")
+    reader.add_argument("--profile", default=str(cost.PROFILE), metavar="FILE", help="speed and memory (%(default)s)")
     options = reader.parse_intermixed_args(arguments)
     names = [text for text in options.what if "=" not in text]
     filters = [text for text in options.what if "=" in text]
@@ -83,45 +120,48 @@ def main(arguments: list[str] | None = None) -> None:
     for name in names:
         if name not in FIGURES:
             raise ConfigError(f"{name}: no such figure{nearest(name, FIGURES)}; one of {', '.join(FIGURES)}")
-    runs, problems = collect.runs(options.runs) if Path(options.runs).is_dir() else (collect.no_runs(), [])
-    for problem in problems:
-        print(f"skipped {problem}", file=sys.stderr)
-    chosen = select(runs, filters) if len(runs) else runs
+    chosen = runs_of(options.runs, filters)
     console = terminal()
     for name in names:
-        drawn = FIGURES[name](chosen)
+        draw = partial(cost.cost, profile=Path(options.profile)) if name == "cost" else FIGURES[name]
+        drawn = draw(chosen)
         written = save(drawn.figure, Path(options.out) / name)
-        if drawn.cells:
-            console.print(_table(name, drawn.cells))
+        if drawn.numbers is not None:
+            console.print(as_text(name, drawn.numbers))
         for remark in drawn.remarks:
             console.print(remark, markup=False)
         if drawn.missing:
             console.print(f"missing: {', '.join(drawn.missing)}", markup=False)
-            console.print(f"fill it: {command(name, _settings(chosen, filters))}", markup=False)
+            for line in [*experiments.commands(name, _settings(chosen, filters)), *drawn.fill]:
+                console.print(f"fill it: {line}", markup=False)
         console.print(f"wrote {', '.join(map(str, written))}", markup=False)
+
+
+def runs_of(folder: str, filters: list[str]) -> pd.DataFrame:
+    """The runs under a folder that match the filters; what is no run is said. None on a paper's data: the paper alone."""
+    runs, problems = collect.runs(folder) if Path(folder).is_dir() else (collect.no_runs(), [])
+    for problem in problems:
+        print(f"skipped {problem}", file=sys.stderr)
+    for text in filters:
+        key, _, value = text.partition("=")
+        column = {"data": "dataset", "model": "model"}.get(key)
+        if column and value in set(published.load()[column]) and value not in set(runs[key]):
+            return runs[:0]
+    return select(runs, filters) if len(runs) else runs
+
+
+def as_text(title: str, numbers: pd.DataFrame) -> Table:
+    """Numbers for a terminal."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(str(numbers.index.name or ""), justify="right")
+    for heading in numbers.columns:
+        table.add_column(str(heading), justify="right")
+    for at, row in zip(numbers.index, numbers.itertuples(index=False), strict=True):
+        table.add_row(str(at), *map(str, row))
+    return table
 
 
 def _settings(runs: pd.DataFrame, filters: list[str]) -> list[str]:
     """The filters, and the data and network of the runs where no filter says them."""
     said = {text.partition("=")[0] for text in filters}
     return [*filters, *(f"{key}={runs[key].iloc[0]}" for key in ("data", "model") if len(runs) and key not in said)]
-
-
-def _table(name: str, cells: list[Cell]) -> Table:
-    """A row a batch size, a column a norm; a run that serves every batch stands beside every one."""
-    norms = list(dict.fromkeys(cell.norm for cell in cells))
-    batches = sorted({cell.batch for cell in cells if cell.batch}, reverse=True)
-    by_cell = {(cell.norm, cell.batch): _text(cell) for cell in cells}
-    table = Table(title=f"{name}: {AXIS_LABELS[METRIC]}, mean ± sd over seeds (n)", title_justify="left")
-    for heading in ["images per worker", *norms]:
-        table.add_column(heading, justify="right")
-    rows: list[int | None] = [*batches] or [None]
-    for batch in rows:
-        row = [by_cell.get((norm, batch), by_cell.get((norm, None), "missing")) for norm in norms]
-        table.add_row("any" if batch is None else str(batch), *row)
-    return table
-
-
-def _text(cell: Cell) -> str:
-    diverged = f"{cell.diverged} diverged" if cell.diverged else ""
-    return " ".join(filter(None, (mean_sd(cell.over_seeds), diverged))) or f"{cell.unfinished} unfinished"

@@ -80,3 +80,21 @@ def curve(paper: str, item: str, dataset: str, model: str) -> pd.DataFrame:
     for column, wanted in keys.items():
         table = table[table[column] == wanted]
     return table.sort_values(["norm", "batch"], ascending=[True, False])
+
+
+def as_errors(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Top-1 accuracies as errors, 100 - accuracy; what is an error already stays."""
+    accuracy = numbers["unit"] == "top1_accuracy_pct"
+    errors = numbers.assign(value=numbers["value"].where(~accuracy, (100 - numbers["value"]).round(4)))
+    return errors.assign(unit=numbers["unit"].where(~accuracy, "top1_error_pct"))
+
+
+def at_epochs(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Numbers whose item names an epoch ("Figure 5, before epoch 30"), with that epoch as a column, in its order."""
+    epoch = numbers["item"].str.extract(r"epoch (\d+)$")[0].astype("Int64")
+    return numbers.assign(epoch=epoch)[epoch.notna()].sort_values(["norm", "batch", "epoch"])
+
+
+def recalled(numbers: pd.DataFrame) -> bool:
+    """Whether some of the numbers are from memory: drawn hollow, never a target."""
+    return bool((numbers["read"] == "recalled").any())

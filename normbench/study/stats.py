@@ -75,6 +75,13 @@ def against_batch(runs: pd.DataFrame, metric: str = METRIC) -> list[Cell]:
     return found
 
 
+def ends(found: Sequence[Summary]) -> list[float]:
+    """The heights that means with their spreads take up in a figure."""
+    spreads = [0.0 if math.isnan(s.sd) else s.sd for s in found if s.n]
+    means = [s.mean for s in found if s.n]
+    return [mean + sign * spread for mean, spread in zip(means, spreads, strict=True) for sign in (-1, 1)]
+
+
 def mean_sd(summary: Summary) -> str:
     """7.61 ± 0.12 (3): mean, sd, n; without a spread where there is one seed."""
     if not summary.n:

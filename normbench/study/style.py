@@ -1,5 +1,7 @@
 """How every figure looks, and how it is written: the same records give the same bytes."""
 
+import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,15 +11,17 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot: no window, no global state
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 COLUMN_WIDTH = 3.4  # inches: one column of a two-column paper
-GREY = "#8c8c8c"  # of what is not ours: the papers' curves, notes
+GREY = "#8c8c8c"  # of what is not ours: the papers' curves
+SMALL_PRINT = "#6b6b6b"
 
-AXIS_LABELS = {"top1_error_pct": "top-1 error (%)"}
+AXIS_LABELS = {"top1_error_pct": "top-1 error (%)", "train_error_pct": "training error (%)"}
 
 
-LineStyle = Literal["-", "--", ":"] | tuple[float, Sequence[float]]  # matplotlib's
+LineStyle = Literal["", "-", "--", ":"] | tuple[float, Sequence[float]]  # matplotlib's
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,56 @@ class Look:
 
 # Okabe & Ito's colours. BN blue, GN red as in the GN paper.
 _BLUE, _RED, _GREEN, _ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
-_SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#c9b900"  # their yellow is too light for a line
-_LONG, _DOTDASH = (0, (6.0, 2.0)), (0, (5.0, 1.5, 1.0, 1.5))
+_SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#b5a600"  # their yellow is too light for a line
+_SOLID, _DASH, _DOT = "-", (0, (4.0, 1.5)), ":"
+_LONG, _DOTDASH, _SHORT = (0, (7.0, 2.0)), (0, (5.0, 1.5, 1.0, 1.5)), (0, (1.8, 1.2))
 
+# A family shares a colour; marker and line tell its members apart.
 _LOOKS = {
-    "bn": Look(_BLUE, "o", "-", "BN"),
-    "gn": Look(_RED, "s", "-", "GN"),
+    "bn": Look(_BLUE, "o", _SOLID, "BN"),
+    "gn": Look(_RED, "s", _SOLID, "GN"),
     "ln": Look(_GREEN, "^", _LONG, "LN"),
     "in": Look(_PURPLE, "v", _DOTDASH, "IN"),
     "syncbn": Look(_SKY, "D", _LONG, "SyncBN"),
-    "frozen": Look(_SKY, "P", ":", "frozen BN"),
-    "none": Look(_BLACK, "x", ":", "no norm"),
-    "brn": Look(_ORANGE, "D", "-", "Batch Renorm"),
-    "cbn": Look(_BLACK, "*", "-", "CBN"),
-    "mabn": Look(_PURPLE, "h", "-", "MABN"),
-    "frn": Look(_GREEN, "P", "-", "FRN"),
-    "ws": Look(_YELLOW, "X", "-", "WS"),
-    "evonorm": Look(_YELLOW, "d", "-", "EvoNorm"),
+    "frozen": Look(_SKY, "P", _DOT, "frozen BN"),
+    "none": Look(_BLACK, "x", _DOT, "no norm"),
+    "brn": Look(_ORANGE, "D", _DASH, "Batch Renorm"),
+    "cbn": Look(_BLACK, "*", _SOLID, "CBN"),
+    "cbn_naive": Look(_SKY, "X", _SHORT, "naive CBN"),
+    "cmbn": Look(_BLACK, "p", _DOTDASH, "CmBN"),
+    "mabn": Look(_PURPLE, "h", _SOLID, "MABN"),
+    "powernorm": Look(_PURPLE, "<", _DOT, "PowerNorm"),
+    "frn": Look(_GREEN, "P", _DOTDASH, "FRN"),
+    "evonorm_b0": Look(_YELLOW, "<", _SHORT, "EvoNorm-B0"),
+    "evonorm_s0": Look(_YELLOW, "d", _SOLID, "EvoNorm-S0"),
+    "sn": Look(_ORANGE, "p", _SOLID, "Switchable"),
+    "bcn": Look(_SKY, "H", _SOLID, "BCN"),
+    "bgn": Look(_RED, "h", _DOTDASH, "Batch Group"),
+    "group_batch": Look(_RED, "X", _DASH, "group batch"),
+    "ebn": Look(_BLUE, "d", _DOTDASH, "Extended BN"),
+    "bn_ws": Look(_BLUE, "8", _DASH, "BN + WS"),
+    "gn_ws": Look(_RED, "8", _SHORT, "GN + WS"),
+    "ln_ws": Look(_GREEN, "<", _SHORT, "LN + WS"),
+    "in_ws": Look(_PURPLE, ">", _SHORT, "IN + WS"),
+    "wn": Look(_ORANGE, ">", _DOT, "Weight Norm"),
+    "scn": Look(_YELLOW, "8", _LONG, "scaled WS"),
+    "lrn": Look(_BLACK, "1", _LONG, "LRN"),
 }
 _SPARE_COLORS = (_GREEN, _ORANGE, _PURPLE, _SKY, _YELLOW, _BLACK)
-_SPARE_MARKERS = ("<", ">", "p", "H", "8", "1", "2")
+_SPARE_MARKERS = ("p", ">", "<", "H", "8", "1", "2")
+_SHADES = ("#00224e", "#3a4c84", "#6d7a8e", "#a19b6d", "#e0b53c")  # cividis: an order that print keeps
+_SHADE_MARKERS = ("o", "s", "^", "D", "v")
+_SHADE_LINES = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT)
+
+
+def shades(names: list[str]) -> list[Look]:
+    """Looks of things in an order, from dark to light: batch sizes, percentiles."""
+    places = [round(i * (len(_SHADES) - 1) / max(len(names) - 1, 1)) for i in range(len(names))]
+    n = len(_SHADE_LINES)
+    return [
+        Look(_SHADES[place], _SHADE_MARKERS[i % n], _SHADE_LINES[i % n], name)
+        for i, (place, name) in enumerate(zip(places, names, strict=True))
+    ]
 
 
 def looks(labels: list[str]) -> dict[str, Look]:
@@ -108,12 +142,27 @@ def new_axes(height: float = 2.5) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def value_axis(axes: Axes, values: list[float], room_above: bool = False) -> None:
+def new_panels(rows: int, columns: int, height: float = 2.4, share: bool = True) -> tuple[Figure, list[Axes]]:
+    """Panels side by side in one column's width, row by row; share: one scale of y for all."""
+    figure = Figure(figsize=(COLUMN_WIDTH, height))
+    grid = figure.subplots(rows, columns, sharey=share, squeeze=False)
+    return figure, list(grid.flat)
+
+
+def legend(figure: Figure, handles: list[Line2D], ncols: int = 2) -> None:
+    """Above the axes: never over a curve. The figure grows by the rows it takes."""
+    if handles:
+        rows = -(-len(handles) // ncols)
+        figure.set_figheight(figure.get_figheight() + 0.125 * max(rows - 1, 0))
+        figure.legend(handles=handles, loc="outside upper left", ncols=ncols, handlelength=2.8, columnspacing=1.4)
+
+
+def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) -> None:
     """The y axis: linear as in the papers, or logarithmic where one blow-up would press all else into a line.
 
     On a log scale equal ratios of error are equal heights, so 7 against 8 % and 7 against 33 % can both be read.
     """
-    values = [value for value in values if value > 0]
+    values = [value for value in values if value > 0 and math.isfinite(value)]
     if values and max(values) > 2.5 * min(values):
         axes.set_yscale("log")
         low, high = min(values) / 1.12, max(values) * (1.35 if room_above else 1.12)
@@ -130,10 +179,28 @@ def value_axis(axes: Axes, values: list[float], room_above: bool = False) -> Non
 
 
 def note(axes: Axes, text: str) -> None:
-    """Small print below the x axis."""
+    """Small print below the x axis, in lines that fit the column."""
     if text:
+        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, 74))
         below = (0, -31)  # points, under the axis label
-        axes.annotate(text, (0, 0), below, "axes fraction", "offset points", va="top", fontsize=6, color=GREY)
+        axes.annotate(wide, (0, 0), below, "axes fraction", "offset points", va="top", fontsize=6, color=SMALL_PRINT)
+
+
+def under(figure: Figure, text: str) -> None:
+    """Small print below a figure of several panels."""
+    if text:
+        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, 88))
+        figure.set_figheight(figure.get_figheight() + 0.1 * (wide.count("\n") + 1))
+        figure.supxlabel(wide, x=0.02, ha="left", fontsize=6, color=SMALL_PRINT)
+
+
+def empty(text: str) -> Figure:
+    """A figure of which nothing can be drawn yet says so."""
+    with paper():
+        figure, axes = new_axes(1.0)
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "\n".join(textwrap.wrap(text, 60)), ha="center", va="center", color=SMALL_PRINT)
+    return figure
 
 
 def batch_axis(axes: Axes, batches: list[int]) -> None:

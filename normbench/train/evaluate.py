@@ -1,11 +1,13 @@
 """Evaluation, and whose statistics it uses: worker0, mean, precise or batch."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from normbench.config import Config, resolved
+from normbench.config import Config, ConfigError, resolved
 from normbench.data import Images
 from normbench.norms.batch import BatchNorm
 from normbench.parallel import dist
@@ -13,27 +15,44 @@ from normbench.train import precision
 from normbench.train.task import Batch, Classification
 
 
-def prepare(model: nn.Module, eval_stats: str) -> None:
-    """Tells the layers, before training, which running statistics to keep."""
+def prepare(model: nn.Module, config: Config) -> None:
+    """Tells the layers, before training, which running statistics to keep; raises ConfigError where none can be frozen."""
+    layers = batch_layers(model)
+    for layer in layers:
+        layer.average_workers = "mean" in (config.eval_stats, *(config.eval_also or ()))
+    if config.recipe.freeze_from is not None and not layers:
+        raise ConfigError(f"recipe.freeze_from: norm={config.norm['name']} keeps no running statistics; leave it out")
+
+
+def freeze(model: nn.Module) -> None:
+    """Makes the batch layers fixed affine ones, within a model in training mode (Wu & Johnson 2021, 3.4: FrozenBN).
+
+    They go on as in evaluation: gamma, beta and what is before them learn, the statistics stay. These are the ones that the
+    last evaluation used or left, the same on all ranks; of eval_stats=precise the population statistics of that moment.
+    """
     for layer in batch_layers(model):
-        layer.average_workers = eval_stats == "mean"
+        layer.eval()
 
 
 def batch_layers(model: nn.Module) -> list[BatchNorm]:
     return [m for m in model.modules() if isinstance(m, BatchNorm)]
 
 
-def evaluate(config: Config, model: nn.Module, task: Classification, data: Images) -> float:
+def evaluate(config: Config, model: nn.Module, task: Classification, data: Images, frozen: bool = False) -> float:
     """The metric over the test images, each counted once whatever the number of ranks; leaves the model in eval mode.
 
     worker0: worker 0's running statistics; mean: their mean over the workers; precise: recomputed over precise_images
     training images in training's own batches; batch: each mini-batch's own, in mini-batches of config.batch images.
+    frozen: whether the layers train with fixed statistics, which then are those of worker0, mean and precise alike.
     """
     layers = batch_layers(model)
-    if config.eval_stats == "precise":
+    if frozen:
+        pass
+    elif config.eval_stats == "precise":
         _measure(config, model, layers, data)
-    elif layers:
-        dist.broadcast_state(model, average=config.eval_stats == "mean")
+    else:  # the running statistics alone: what a layer remembers of each worker's past is that worker's own
+        for layer in layers:
+            dist.share([layer.running_mean, layer.running_var], average=layer.average_workers)
     own = config.eval_stats == "batch"
     batch = _whole_batches(config) if own else config.eval_batch
     for layer in layers:
@@ -46,6 +65,30 @@ def evaluate(config: Config, model: nn.Module, task: Classification, data: Image
         layer.minibatch = None
     assert images == data.test_images, f"{images} of {data.test_images} test images were evaluated"
     return task.score(wrong, images)
+
+
+def evaluate_also(
+    config: Config, model: nn.Module, task: Classification, data: Images, frozen: bool = False
+) -> dict[str, float]:
+    """The metric with each of eval_also's statistics, as columns of an epoch's row. No trace of it is left in training."""
+    found = {}
+    for stats in config.eval_also or ():
+        with _unchanged(model):
+            error = evaluate(replace(config, eval_stats=stats), model, task, data, frozen)
+        found[f"{task.metric}_{stats}"] = error
+    return found
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Puts back every buffer, the running statistics among them, and the random numbers that dropout would draw."""
+    device = device_of(model)
+    before = [buffer.clone() for buffer in model.buffers()]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
 
 
 def measure_frozen(config: Config, model: nn.Module, data: Images) -> None:

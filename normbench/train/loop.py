@@ -14,7 +14,8 @@ from normbench.data import Images
 from normbench.parallel import dist
 from normbench.train import checkpoint, optim, precision
 from normbench.train.checkpoint import Position
-from normbench.train.evaluate import evaluate
+from normbench.train.evaluate import evaluate, evaluate_also, freeze
+from normbench.train.probe import Probe
 from normbench.train.task import Classification
 
 MEDIAN_EPOCHS = 5  # the GN paper reports the median of the final 5 epochs
@@ -37,11 +38,12 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
     optimizer = optim.build(config, model)
     scaler = precision.scaler(config, device)
     leads = dist.rank() == 0
+    probe = Probe(config, model, folder)
 
     # ------------------------------------------------------------ where it stands
     start = checkpoint.resume(folder, model, optimizer, scaler) or Position()
     if leads:
-        records.keep_rows(folder, start.epoch)
+        records.keep(folder, start.epoch, start.epoch * steps + start.step)
         if start == Position():
             checkpoint.save(folder, start, model, optimizer, scaler)
     began = time.perf_counter() - start.seconds
@@ -60,14 +62,19 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
         if first and leads:
             sums += torch.tensor([start.loss_sum * dist.world_size(), start.wrong_sum], device=device)
         model.train()
+        frozen = recipe.frozen(epochs_done=epoch - 1)
+        if frozen:
+            freeze(model)
         batches = data.epoch(epoch, resolved(config.sgd_batch), dist.rank(), dist.world_size(), first_step=first)
         for step, batch in enumerate(batches, start=first + 1):
             # ------------------------------------------------------------ one training step
             lr = optim.lr_at(recipe, config.lr, epoch - 1 + (step - 1) / steps)
             optim.set_lr(optimizer, lr)
+            probe.before_step(epoch, (epoch - 1) * steps + step)
             with precision.autocast(config, device):
                 loss, wrong = task.losses(model, batch)
             scaler.scale(loss).backward()
+            probe.after_backward(scaler)
             dist.average_gradients(parameters)
             scaler.step(optimizer)
             scaler.update()
@@ -84,14 +91,16 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
         here = position(epoch, steps, sums)
         if not (abs(here.loss_sum) < float("inf") and optim.finite(parameters)):
             return "diverged"
-        top1_error_pct = evaluate(config, model, task, data)
+        also = evaluate_also(config, model, task, data, frozen)
+        error = evaluate(config, model, task, data, frozen)
         row = {
             "epoch": epoch,
             "images_seen": here.images_seen,
             "lr": lr,
             "train_loss": here.loss_sum / steps,
             "train_error_pct": task.score(here.wrong_sum, steps * resolved(config.sgd_batch)),
-            task.metric: top1_error_pct,
+            task.metric: error,
+            **also,
             "seconds": round(time.perf_counter() - began, 3),
         }
         if leads:

@@ -1,0 +1,48 @@
+"""`python -m normbench.norms`: the table of all norms, those of installed packages included."""
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from normbench import norms, plugins
+from normbench.config import ConfigError
+
+WIDTH = 150  # where the output is no terminal
+
+
+def table() -> Table:
+    """A row for each name that norm= takes: what it normalizes over, whether batch-free, options with defaults, paper."""
+    found = Table(title="norm=...", title_justify="left", row_styles=("", "dim"))
+    for heading in ("name", "one statistic is over", "batch-free", "options (norm.<option>=...)", "paper"):
+        found.add_column(heading)
+    for name in norms.names():
+        try:
+            layer, options = norms.layer(name), plugins.schema(name)
+        except ConfigError as e:  # of a package that is installed but broken; the others still work
+            found.add_row(name, f"[red]{escape(str(e))}[/]")
+            continue
+        shown = [f"{key}={_short(value)}" for key, value in options.items() if key not in ("name", "batch_free")]
+        free = "yes" if layer.batch_free else "no"
+        found.add_row(name, escape(layer.over), free, escape(", ".join(shown)), escape(layer.paper))
+    return found
+
+
+def _short(value: object) -> str:
+    """As it would be typed."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.print(table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

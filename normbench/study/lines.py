@@ -1,0 +1,83 @@
+"""Curves of means over seeds, for every figure: what a line, its spread and its legend entry look like."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from normbench.study import published, stats, style
+from normbench.study.stats import Summary
+
+
+def handle(look: style.Look, label: str, marker: bool = True) -> Line2D:
+    """A legend entry."""
+    return Line2D([], [], color=look.color, linestyle=look.line, marker=look.marker if marker else "", label=label)
+
+
+def seeds(label: str, found: Sequence[Summary]) -> str:
+    """A label with the number of seeds behind its points."""
+    counts = sorted({summary.n for summary in found if summary.n})
+    if not counts:
+        return label
+    return f"{label} (n = {counts[0]})" if len(counts) == 1 else f"{label} (n = {counts[0]} to {counts[-1]})"
+
+
+def points(axes: Axes, look: style.Look, at: Mapping[float, Summary], xs: Sequence[float]) -> None:
+    """Mean and sd at each x; a hole in the grid stays a hole, with no line across it."""
+    found = [at.get(x, stats.summarise([])) for x in xs]
+    axes.errorbar(
+        list(xs), [p.mean for p in found], yerr=[0.0 if math.isnan(p.sd) else p.sd for p in found], color=look.color,
+        linestyle=look.line, marker=look.marker, markeredgecolor="white" if look.marker not in "x12" else look.color,
+        markeredgewidth=0.5 if look.marker not in "x12" else 1.2, elinewidth=0.9, capsize=2, zorder=4,
+    )  # fmt: skip
+
+
+def level(axes: Axes, look: style.Look, summary: Summary, xs: Sequence[float]) -> None:
+    """One value that holds for every x: a line across all, with a band of its sd."""
+    axes.axhline(summary.mean, color=look.color, linestyle=look.line, zorder=3)
+    axes.plot(list(xs), [summary.mean] * len(xs), color=look.color, linestyle="", marker=look.marker, markersize=3, zorder=3)
+    if summary.n > 1:
+        low, high = summary.mean - summary.sd, summary.mean + summary.sd
+        axes.axhspan(low, high, color=look.color, alpha=0.18, linewidth=0, zorder=2)
+
+
+def through_training(axes: Axes, look: style.Look, curves: pd.DataFrame, x: str, metric: str) -> list[float]:
+    """Mean of the seeds' curves with a band of their sd; returns the heights drawn.
+
+    curves: epochs of runs that differ in nothing but the seed. Where some are done, the diverged are left out of the mean
+    and drawn thin up to the cross where they ended.
+    """
+    heights: list[float] = []
+    done = curves[curves["state"] == "done"]
+    if not done.empty:
+        by_x = done.groupby(x)[metric]
+        mean, sd = by_x.mean(), by_x.std(ddof=1).fillna(0.0)
+        axes.plot(mean.index, mean, color=look.color, linestyle=look.line, linewidth=1.1, zorder=3)
+        if by_x.count().max() > 1:
+            axes.fill_between(mean.index, mean - sd, mean + sd, color=look.color, alpha=0.18, linewidth=0, zorder=2)
+        heights += [*mean]
+    for _, lost in curves[curves["state"] == "diverged"].groupby("path"):
+        axes.plot(lost[x], lost[metric], color=look.color, linestyle=look.line, linewidth=0.7, zorder=2.5)
+        axes.plot(lost[x].iloc[-1:], lost[metric].iloc[-1:], "x", color=look.color, markersize=5, zorder=5)
+        heights += [*lost[metric]]
+    return heights
+
+
+def paper_points(axes: Axes, theirs: pd.DataFrame, x: str, look: style.Look, joined: bool, alone: bool) -> None:
+    """A paper's numbers: grey beneath ours, in the norm's colour where there are none of ours; hollow where recalled."""
+    if theirs.empty:
+        return
+    color = look.color if alone else style.GREY
+    face = "white" if published.recalled(theirs) else color
+    axes.plot(
+        theirs[x].astype(float).to_list(), theirs["value"].to_list(), color=color, linestyle="--" if joined else "",
+        linewidth=0.9, marker=look.marker, markersize=3.5, markerfacecolor=face, zorder=1.5,
+    )  # fmt: skip
+
+
+def missing_text(lacking: Sequence[str]) -> str:
+    """What a figure lacks, in a line of its small print."""
+    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+    return f"Missing: {', '.join(lacking[:4])}{more}." if lacking else ""

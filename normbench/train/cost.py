@@ -1,0 +1,105 @@
+"""What a step costs: seconds in training and in inference, and bytes. On random images, so on no data set's files."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from normbench import data
+from normbench.config import Config, resolved
+from normbench.train import optim, precision
+from normbench.train.network import chosen_device, network
+from normbench.train.task import Classification
+
+ROUNDS = 5
+
+
+class Subject:
+    """One config's network, ready for training steps and for inference on an SGD batch of random images."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        shape, n = data.image_shape(config.data), resolved(config.sgd_batch)
+        self.config, self.device = config, device
+        self.model: nn.Module = network(config, shape[0], config.data.num_classes, device)
+        self.images = torch.randn(n, *shape, device=device, dtype=precision.dtype(config))
+        self.labels = torch.randint(config.data.num_classes, (n,), device=device)
+        self.task = Classification(config.recipe.label_smoothing)
+        self.scaler = precision.scaler(config, device)
+        self.optimizer = optim.build(config, self.model)
+        optim.set_lr(self.optimizer, 0.0)  # a step's work without its effect: random labels would lead astray
+        self.train_seconds = self.infer_seconds = float("inf")  # the fastest step so far
+
+    def train(self) -> None:
+        self.model.train()
+        self.scaler.scale(self._loss()).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def infer(self) -> None:
+        self.model.eval()
+        with precision.autocast(self.config, self.device):
+            self.model(self.images)
+
+    def saved_bytes(self) -> int:
+        """What a forward pass keeps for the backward pass: each storage once and whole; not what is there in any case."""
+        there = {t.untyped_storage().data_ptr() for t in (*self.model.parameters(), *self.model.buffers(), self.images)}
+        found: dict[int, int] = {}
+
+        def keep(t: Tensor) -> Tensor:
+            storage = t.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+            return t  # held until the loss goes, so no address is given out twice
+
+        self.model.train()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            loss = self._loss()
+        del loss
+        return sum(size for address, size in found.items() if address not in there)
+
+    def state_bytes(self) -> int:
+        """Buffers: what the norms carry from step to step beside their parameters."""
+        return sum(b.numel() * b.element_size() for b in self.model.buffers())
+
+    def _loss(self) -> Tensor:
+        with precision.autocast(self.config, self.device):
+            return self.task.losses(self.model, (self.images, self.labels))[0]
+
+
+def measure(configs: list[Config], seconds: float) -> list[Subject]:
+    """The subjects of configs of one shape, timed in turns for about `seconds` each; each steps at least once.
+
+    In turns, and each at its fastest step, so that what else the machine does befalls all of them alike.
+    """
+    if configs[0].threads is not None:
+        torch.set_num_threads(configs[0].threads)
+    device = chosen_device(configs[0])
+    subjects = [Subject(config, device) for config in configs]
+    for subject in subjects:  # the first steps allocate, and choose their algorithms
+        subject.train()
+        subject.infer()
+    began = time.perf_counter()
+    for _ in range(ROUNDS):
+        for subject in subjects:
+            budget = seconds / ROUNDS / 2
+            subject.train_seconds = min(subject.train_seconds, _fastest(subject.train, device, budget))
+            subject.infer_seconds = min(subject.infer_seconds, _fastest(subject.infer, device, budget))
+        if time.perf_counter() - began > seconds * len(subjects):
+            break
+    return subjects
+
+
+def _fastest(work: Callable[[], None], device: torch.device, budget: float) -> float:
+    """Seconds of the fastest of the steps that the budget allows, at least one."""
+    fastest, left = float("inf"), budget
+    while True:
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        took = time.perf_counter() - began
+        fastest, left = min(fastest, took), left - took
+        if left <= 0:
+            return fastest
