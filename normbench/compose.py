@@ -71,8 +71,8 @@ def norm_label(config: Config) -> str:
 def model_label(config: Config) -> str:
     """The network's name and the options that differ from conf/model/<name>.yaml."""
     path = paths.conf() / "model" / f"{config.model.name}.yaml"
-    defaults = OmegaConf.load(path).get("options", {}) if path.exists() else {}
-    return label(config.model.name, config.model.options, dict(defaults))
+    defaults = OmegaConf.select(OmegaConf.load(path), "options") if path.exists() else None
+    return label(config.model.name, config.model.options, dict(defaults or {}))
 
 
 def norm_names() -> list[str]:

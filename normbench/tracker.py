@@ -71,6 +71,7 @@ class WandbTracker(NoTracker):
                 raise
             print(f"wandb: {_line(e)}; this process tracks offline from here on", flush=True)
             os.environ["WANDB_MODE"] = "offline"  # or every run of a sweep would wait for the server
+            wandb.teardown()  # the client's own process still holds the id
             return wandb.init(mode="offline", **wanted)
         if mode == "online":
             print(f"wandb: {run.url}", flush=True)
@@ -97,8 +98,8 @@ class WandbTracker(NoTracker):
         rows = records.read_rows(self._folder)
         if not rows:
             return
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        table = self._wandb.Table(columns=columns, data=[[row.get(key) for key in columns] for row in rows])
+        columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
+        table = self._wandb.Table(columns=columns, data=[[row.get(str(key)) for key in columns] for row in rows])
         drawn = [key for key in CURVES if key in columns]
         curves = self._wandb.plot.line_series(
             xs=[row["epoch"] for row in rows],

@@ -27,7 +27,9 @@ def workspace(entity: str, project: str) -> Any:
     norm, batch, error = panels.Config("label"), panels.Config("batch"), panels.SummaryMetric(ERROR)
 
     def curve(field: str, title: str, x: str = "epoch", log: bool = False) -> Any:
-        return panels.LinePlot(title=title, x=x, y=[field], log_y=log, title_x=x.replace("_", " "), max_runs_to_show=100)
+        return panels.LinePlot(
+            title=title, x=x, y=[field], log_y=log, title_x=x.replace("_", " "), max_runs_to_show=100
+        )
 
     def bars(field: str, title: str) -> Any:
         return panels.BarPlot(title=title, metrics=[panels.SummaryMetric(field)], max_bars_to_show=100)

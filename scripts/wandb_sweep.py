@@ -27,15 +27,16 @@ def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
     asked = OmegaConf.select(OmegaConf.load(paths.conf() / "experiment" / f"{experiment}.yaml"), "hydra.sweeper.params")
     said = {text.partition("=")[0] for text in overrides}
     parse = OverridesParser.create().parse_overrides
-    grid = {override.key_or_group: override for override in parse([f"{key}={asked[key]}" for key in asked])}
+    grid = {
+        override.key_or_group: list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.value()]
+        for override in parse([f"{key}={asked[key]}" for key in asked])
+    }
     return {
         "method": "grid",
         "metric": {"name": "top1_error_pct_median_last5", "goal": "minimize"},
-        "parameters": {
-            key: {"values": list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]}
-            for key, override in grid.items()
-            if key not in said
-        },
+        "parameters": {key: {"values": values} for key, values in grid.items() if key not in said},
         "command": [
             *("${env}", "python", "-m", "normbench", f"experiment={experiment}", "tracker=wandb"),
             *overrides,

@@ -49,6 +49,20 @@ def test_a_torn_last_line_is_absent_and_the_later_row_of_an_epoch_counts(tmp_pat
     assert records.read_rows(tmp_path / "nowhere") == []
 
 
+def test_probes_are_cut_at_the_step_of_the_checkpoint_and_what_is_no_number_is_null(tmp_path: Path) -> None:
+    assert records.read_probes(tmp_path) == []
+    for step in (3, 6, 9):
+        records.append_probe(
+            tmp_path, {"step": step, "mean": float("nan"), "percentiles": {"1": float("-inf"), "99": 2.0}}
+        )
+    with open(tmp_path / "probes.jsonl", "a") as f:
+        f.write('{"step": 12, ')
+    records.keep(tmp_path, epochs=0, steps=7)
+    kept = [{"step": step, "mean": None, "percentiles": {"1": None, "99": 2.0}} for step in (3, 6)]
+    assert records.read_probes(tmp_path) == kept
+    assert [json.loads(line) for line in (tmp_path / "probes.jsonl").read_text().splitlines()] == kept
+
+
 def test_states_follow_from_what_is_on_disk(tmp_path: Path) -> None:
     assert records.state(tmp_path) == "missing"
     (tmp_path / "config.yaml").write_text("format: 1\n")

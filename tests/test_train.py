@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import normbench
-from normbench import data, models, records
+from normbench import models, records
 from normbench.compose import config_of
 from normbench.config import Recipe
 from normbench.models.cifar_resnet import CifarResNet
 from normbench.train import optim
-from normbench.train.evaluate import evaluate, prepare
 from normbench.train.loop import summary
 from normbench.train.task import Classification
 
@@ -118,10 +116,13 @@ def _same_tensors(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@pytest.mark.parametrize("norm", ["bn", "gn"])
-def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, tmp_path: Path) -> None:
+WATCHED = ["probe.layer=layer2.0.bn2", "probe.every=3", "eval_also=[precise,batch]", "recipe.freeze_from=0.6"]
+
+
+@pytest.mark.parametrize(("norm", "more"), [("bn", WATCHED), ("gn", [])], ids=["bn", "gn"])
+def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, more: list[str], tmp_path: Path) -> None:
     overrides = ["data.train_size=2048", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=4"]
-    overrides += [f"norm={norm}", "checkpoint_steps=7", "device=cpu", "recipe.label_smoothing=0.1"]
+    overrides += [f"norm={norm}", "checkpoint_steps=7", "device=cpu", "recipe.label_smoothing=0.1", *more]
     command = [sys.executable, "-m", "normbench", *overrides, f"out={tmp_path / 'cut'}"]
     dice, kills = random.Random(norm), 0
     while True:
@@ -141,6 +142,8 @@ def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, tmp_path:
     cut_folder, folder = (next((tmp_path / name).rglob("result.json")).parent for name in ("cut", "uncut"))
     assert _rows(cut_folder) == _rows(folder)
     assert len(_rows(folder)) == 3
+    assert records.read_probes(cut_folder) == records.read_probes(folder)
+    assert len(records.read_probes(folder)) == (3 * 64 // 3 if more else 0)
     ends = [torch.load(f / "checkpoint.pt", weights_only=True) for f in (cut_folder, folder)]
     for key in ("model", "optimizer", "rng", "epoch", "step", "images_seen"):
         assert _same_tensors(ends[0][key], ends[1][key]), key
@@ -208,74 +211,6 @@ def test_result_json_holds_the_median_of_the_last_five_and_the_final_never_the_b
     assert summary("done", rows[:4], "e")["e"] == {"median_last5": 7.5, "final": 7.0}
     assert summary("diverged", rows[:2], "e")["e"] == {"median_last5": None, "final": None}
     assert summary("diverged", [], "e")["epochs"] == 0
-
-
-# ---------------------------------------------------------------------------- whose statistics evaluation uses
-
-
-@pytest.fixture
-def trained() -> Callable[[str], tuple[Any, nn.Module, data.Images]]:
-    """A width-4 ResNet-8 after a few steps on 4 virtual workers of 2."""
-
-    def build(eval_stats: str) -> tuple[Any, nn.Module, data.Images]:
-        config = config_of(["data.train_size=64", "sgd_batch=8", "batch=2", f"eval_stats={eval_stats}"])
-        images = data.build(config.data, seed=0, device=torch.device("cpu"), dtype=torch.float64)
-        torch.manual_seed(0)
-        model = models.build("cifar_resnet8", "bn", workers=4, image_channels=1, width=4).double()
-        prepare(model, config)
-        model.train()
-        for x, _ in images.epoch(1, 8):
-            model(x)
-        return config, model, images
-
-    return build
-
-
-def _layer(model: nn.Module) -> Any:
-    return models.norm_layers(model)["bn1"]
-
-
-def test_worker0_and_mean_are_the_moving_averages_of_torchs_batch_norm(trained: Callable[..., Any]) -> None:
-    _, model, images = trained("worker0")
-    references = [nn.BatchNorm2d(4).double() for _ in range(4)]
-    conv = model.get_submodule("conv1")
-    for x, _ in images.epoch(1, 8):
-        for worker, reference in enumerate(references):
-            reference(conv(x[worker::4]))
-    torch.testing.assert_close(_layer(model).running_mean, references[0].running_mean, rtol=0, atol=1e-13)
-    torch.testing.assert_close(_layer(model).running_var, references[0].running_var, rtol=0, atol=1e-13)
-    _, model, _ = trained("mean")
-    mean = torch.stack([r.running_var for r in references]).mean(0)
-    torch.testing.assert_close(_layer(model).running_var, mean, rtol=0, atol=1e-13)
-
-
-def test_precise_statistics_are_those_of_all_their_images_at_once(trained: Callable[..., Any]) -> None:
-    config, model, images = trained("precise")
-    config.precise_images = 64
-    evaluate(config, model, Classification(), images)
-    conv = model.get_submodule("conv1")
-    y = torch.cat([conv(x) for x, _ in images.precise(64, 8)])
-    torch.testing.assert_close(_layer(model).running_mean, y.mean((0, 2, 3)), rtol=0, atol=1e-12)
-    torch.testing.assert_close(_layer(model).running_var, y.var((0, 2, 3), correction=0), rtol=0, atol=1e-12)
-
-
-def test_batch_statistics_are_each_mini_batchs_own_and_every_image_counts_once(trained: Callable[..., Any]) -> None:
-    config, model, images = trained("batch")
-    config.batch, config.eval_batch = 3, 50  # 2,000 test images are not a multiple of 3
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    error = evaluate(config, model, Classification(), images)
-    assert _same_tensors(before, dict(model.state_dict()))
-    wrong = 0
-    stock = CifarResNet(8, num_classes=10, image_channels=1, width=4).double()
-    stock.load_state_dict(before, strict=False)
-    with torch.no_grad():
-        for x, y in images.evaluation(batch=48):
-            whole = len(x) // 3 * 3
-            groups = [(x[i : whole : len(x) // 3], y[i : whole : len(x) // 3]) for i in range(len(x) // 3)]
-            for gx, gy in groups + ([(x[whole:], y[whole:])] if whole < len(x) else []):
-                stock.train()
-                wrong += int((stock(gx).argmax(1) != gy).sum())
-    assert error == pytest.approx(100 * wrong / 2000, abs=1e-9)
 
 
 def test_an_image_that_is_not_a_number_is_wrong() -> None:

@@ -56,15 +56,21 @@ class Images(ABC):
         shares = order.shares(steps, sgd_batch, rank, world_size)
         return self._train("precise", self._order("precise", sgd_batch), shares)
 
-    def evaluation(self, rank: int = 0, world_size: int = 1, batch: int = 500) -> Iterator[Batch]:
+    def evaluation(
+        self, rank: int = 0, world_size: int = 1, batch: int = 500, minibatch: int | None = None
+    ) -> Iterator[Batch]:
         """This rank's test images, `batch` at a time; over all ranks every test image exactly once, none padded.
 
         In a fixed shuffled order, every R-th image to a rank: the statistics of a mini-batch are not those of one
         class, and W/R local workers of n images see, with batch = n*W/R, the mini-batches that they see at any other R.
-        A rank may have one image more than another, and so one chunk more.
+        A rank may have one image more than another, and so one chunk more. With minibatch, what fills no chunk on every
+        rank goes to rank 0, so many at a time.
         """
-        mine = order.permutation(self.test_images, "evaluation")[rank::world_size]
-        return self._test([mine[i : i + batch] for i in range(0, len(mine), batch)])
+        chosen = order.permutation(self.test_images, "evaluation")
+        shared = len(chosen) if minibatch is None else len(chosen) - len(chosen) % (batch * world_size)
+        mine, rest = chosen[:shared][rank::world_size], chosen[shared:] if rank == 0 else chosen[:0]
+        parts = (mine, batch), (rest, minibatch or batch)
+        return self._test([part[i : i + size] for part, size in parts for i in range(0, len(part), size)])
 
     def _order(self, epoch: order.Epoch, sgd_batch: int) -> np.ndarray:
         """Which image stands at each position of the epoch."""

@@ -37,7 +37,7 @@ def permutation(count: int, *words: int | str) -> np.ndarray:
 def by_labels(labels: np.ndarray, sgd_batch: int, batch: int, per_batch: int, *words: int | str) -> np.ndarray:
     """The order of that name in which each worker's `batch` images of a step have `per_batch` labels, equally often each.
 
-    Batch Renorm's batches that are not i.i.d. (Ioffe 2017, section 4.3: 16 random labels x 2 images). Each label's images
+    Batch Renorm's batches that are not i.i.d. (Ioffe 2017, Fig. 3: 16 random labels x 2 images). Each label's images
     are shuffled and dealt out in blocks of batch / per_batch; a worker's batch is blocks of different labels, drawn at
     random in proportion to the blocks that each label has left. No image comes twice in an epoch, but where the labels are
     so uneven that whole SGD batches cannot be filled otherwise, a label begins again. Left out of the epoch, other ones
@@ -48,18 +48,19 @@ def by_labels(labels: np.ndarray, sgd_batch: int, batch: int, per_batch: int, *w
     draw, each = rng(*words), batch // per_batch
     steps = len(labels) // sgd_batch
     batches = steps * (sgd_batch // batch)
-    images = [found for label in np.unique(labels) if len(found := np.flatnonzero(labels == label)) >= each]
+    cuts = np.cumsum(np.unique(labels, return_counts=True)[1])[:-1]
+    images = [own for own in np.split(np.argsort(labels, kind="stable"), cuts) if len(own) >= each]  # by label
     assert len(images) >= per_batch, (len(images), per_batch)
-    there = np.array([len(found) // each for found in images])  # blocks of each label
+    there = np.array([len(own) // each for own in images])  # blocks of each label
     wanted = np.minimum(there, batches)
     if (surplus := int(wanted.sum()) - batches * per_batch) >= 0:
         wanted -= draw.multivariate_hypergeometric(wanted, surplus)
     else:
         wanted += draw.multivariate_hypergeometric(batches - wanted, -surplus)
     blocks = []  # of each label, as many as wanted
-    for found, has, wants in zip(images, there, wanted, strict=True):
-        walks = [draw.permutation(found)[: has * each] for _ in range(-(-wants // has))]
-        blocks.append(np.concatenate([found[:0], *walks]).reshape(-1, each)[:wants])
+    for own, has, wants in zip(images, there, wanted, strict=True):
+        walks = [draw.permutation(own)[: has * each] for _ in range(-(-wants // has))]
+        blocks.append(np.concatenate([own[:0], *walks]).reshape(-1, each)[:wants])
     left, rows = wanted.copy(), np.empty((batches, per_batch, each), np.int64)
     for to_come in range(batches, 0, -1):
         keys = np.where(left > 0, draw.exponential(size=len(left)) / np.maximum(left, 1), np.inf)

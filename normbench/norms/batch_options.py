@@ -24,10 +24,11 @@ class PlainBatchNorm(BatchNorm):
     variance: whose moving average running_var is: "unbiased", of the batch's unbiased variance, as torch has it; "biased",
     of that which training divides by; "total", of E[x^2], less the square of that of E[x] (Summers & Dinneen 2020): so the
     variance between batches counts, which is most of it for small ones.
-    example_weight 0, a: evaluation by (1 - a) x the running E[x], E[x^2] + a x those of the image itself (Summers & Dinneen
-    2020, "inference example weighing"). a = 1/n is the share that an image had in its own statistics in training.
+    example_weight null (0), a: evaluation by (1 - a) x the running E[x], E[x^2] + a x those of the image itself (Summers &
+    Dinneen 2020, "inference example weighing"). "auto": a = 1/n, the share that an image had in its own statistics of n
+    images in training; EvalNorm (Singh & Shrivastava 2019) corrects evaluation in the same way with weights it learns.
     Raises ConfigError for an unknown variance, a weight beyond 0..1 and a ghost that does not divide a worker's batch; and
-    for variance=total with eval_stats=mean over several processes, whose variances alone do not tell the total one.
+    in training with variance=total and eval_stats=mean, since a mean of total variances is not the total of anything.
     """
 
     name = "bn"
@@ -42,16 +43,25 @@ class PlainBatchNorm(BatchNorm):
         momentum: float = 0.1,
         ghost: int | None = None,
         variance: str = "unbiased",
-        example_weight: float = 0.0,
+        example_weight: float | str | None = None,
     ) -> None:
         super().__init__(conv, relu=relu, workers=workers, eps=eps, momentum=momentum)
         if variance not in VARIANCES:
             raise ConfigError(f"norm.variance={variance}: one of {', '.join(VARIANCES)}")
-        if not 0 <= example_weight <= 1:
-            raise ConfigError(f"norm.example_weight={example_weight}: a weight from 0 to 1")
+        if example_weight != "auto" and not (
+            isinstance(example_weight or 0.0, (int, float)) and 0 <= float(example_weight or 0.0) <= 1
+        ):
+            raise ConfigError(f"norm.example_weight={example_weight}: a weight from 0 to 1, or auto")
         if ghost is not None and ghost < 1:
             raise ConfigError(f"norm.ghost={ghost}: images, at least 1; null for the worker's batch")
-        self.ghost, self.variance, self.example_weight = ghost, variance, example_weight
+        self.ghost, self.variance = ghost, variance
+        self.weighs_itself = example_weight == "auto"  # then plan() knows the weight
+        self.example_weight = 0.0 if self.weighs_itself else float(example_weight or 0.0)
+
+    def plan(self, *, sgd_batch: int, steps_per_epoch: int, epochs: int) -> None:
+        if self.weighs_itself:
+            images = self.ghost or sgd_batch // (self.workers * dist.world_size())
+            self.example_weight = 1 / images
 
     def forward(self, y: Tensor) -> Tensor:
         if self.training or self.minibatch is not None or not self.example_weight:
@@ -78,11 +88,7 @@ class PlainBatchNorm(BatchNorm):
         # With momentum 1 the "running" statistics are this batch's, with the unbiased variance
         weight, bias = self._affine(groups * ghosts)
         out = merge(F.batch_norm(split(y, groups * ghosts), mean, var, weight, bias, True, 1.0, self.eps), y)
-        shape = (
-            ghosts,
-            groups,
-            self.channels,
-        )  # group g of images i = g mod (groups x ghosts) is worker g mod groups's
+        shape = (ghosts, groups, self.channels)  # image i is in group i mod (groups x ghosts), of worker i mod groups
         self._move(mean.view(shape), var.view(shape), y.numel() // mean.numel())
         return out
 
@@ -103,8 +109,10 @@ class PlainBatchNorm(BatchNorm):
             var = var * ((values - 1) / values)
         new_mean, new_var = mean.mean(0), var.mean(0)
         if self.variance == "total":
-            if self.average_workers and dist.world_size() > 1:
-                raise ConfigError("norm.variance=total with eval_stats=mean needs one process; use eval_stats=precise")
+            if self.average_workers:
+                raise ConfigError(
+                    "norm.variance=total is one worker's; instead of eval_stats=mean use eval_stats=precise"
+                )
             share = self.momentum * (1 - self.momentum)
             self.running_var.lerp_(new_var + mean.var(0, correction=0), self.momentum)
             self.running_var.add_((new_mean - self.running_mean).square(), alpha=share)

@@ -100,7 +100,7 @@ class PowerNorm(BatchNorm):
             batch = mean_square(y, groups, self.channels)
             cold = self.steps < (self.warmup_steps if self.training else math.inf)  # eval_stats=batch: each batch's own
             psi2, exact = (
-                snapshot(torch.where(cold, batch, self.psi2)),
+                snapshot(torch.where(cold, batch, self.psi2 if self.training else batch)),
                 snapshot(cold & (self.warmup_gradient == "exact")),
             )
             if update:

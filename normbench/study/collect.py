@@ -154,21 +154,36 @@ def _joined(pieces: list[Any], counts: list[int]) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the coverage grid and writes the tidy table of all epochs."""
-    from normbench.study import command, coverage  # they read tables, and so import this module
+    """Prints the coverage grid and writes the tidy table of all epochs; or prints what would fill the gaps."""
+    from normbench.study import command, coverage, gaps, selection  # they read tables, and so import this module
 
     reader = command.parser("collect", "Shows what runs there are, and writes all their epochs as one CSV table.")
+    what = "filters of runs; with --missing also experiments"
+    reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=what)
     reader.add_argument("--out", default="results/collected.csv", metavar="FILE", help="the table (%(default)s)")
-    options = reader.parse_args(arguments)
+    gap = "print the commands that fill the gaps of the experiments named, or of the grid of runs that are there"
+    reader.add_argument("--missing", action="store_true", help=gap)
+    options = reader.parse_intermixed_args(arguments)
+    names = [text for text in options.what if "=" not in text]
+    filters = [text for text in options.what if "=" in text]
+    if names and not options.missing:
+        raise ConfigError(f"{names[0]}: an experiment goes with --missing; a filter is key=value")
     found = read(options.runs)
     console = command.terminal()
     for problem in found.problems:
         print(f"skipped {problem}", file=sys.stderr)
-    for table in coverage.as_text(coverage.grid(found.runs)):
+    chosen = selection.select(found.runs, filters) if len(found.runs) else found.runs
+    for table in coverage.as_text(coverage.grid(chosen)):
         console.print(table)
+    if options.missing:
+        lines = gaps.of_experiments(chosen, names, filters) if names else gaps.of_grid(chosen)
+        for line in lines or ["nothing is missing"]:
+            console.print(line, markup=False)
+        return
     out = Path(options.out)
     if out.is_dir() or not out.suffix:
         out = out / "collected.csv"  # --out DIR, as the other commands take it
     out.parent.mkdir(parents=True, exist_ok=True)
-    found.epochs.to_csv(out, index=False)
-    console.print(f"wrote {out}: {len(found.epochs)} epochs of {len(found.runs)} runs", markup=False)
+    epochs_of = found.epochs[found.epochs["path"].isin(set(chosen["path"]))]
+    epochs_of.to_csv(out, index=False)
+    console.print(f"wrote {out}: {len(epochs_of)} epochs of {len(chosen)} runs", markup=False)

@@ -26,9 +26,9 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawn:
         raise ConfigError(f"no norm in {profile} has runs on the same data, network and batch; {experiments.none_yet('cost')}")
     memory = "peak_bytes" if "peak_bytes" in measured else "saved_bytes"
     looks = style.looks([row["norm"] for row in rows])
-    lacking = [*experiments.missing(own, "cost"), *_unmeasured(own, measured)]
+    lacking = [*experiments.missing(own, "cost"), *_unmeasured(measured)]
     with style.paper():
-        figure, axes = style.new_panels(1, 2, 2.0)
+        figure, axes = style.new_panels(1, 2, 2.0, share="y")
         panels = [("train_img_per_s", "training (images/s)", 1.0), (memory, _memory_label(memory), 2.0**20)]
         for ax, (field, label, unit) in zip(axes, panels, strict=True):
             for row in rows:
@@ -69,8 +69,8 @@ def _label(measured: pd.DataFrame) -> "pd.Series[str]":
     return measured["label"] if "label" in measured else measured["norm"]
 
 
-def _unmeasured(runs: pd.DataFrame, measured: pd.DataFrame) -> list[str]:
-    return [f"cost of {norm}" for norm in dict.fromkeys(runs["norm"]) if norm not in set(_label(measured))]
+def _unmeasured(measured: pd.DataFrame) -> list[str]:
+    return [f"cost of {norm}" for norm in experiments.read("cost").norms if norm not in set(_label(measured))]
 
 
 def _point(axes: Any, row: dict[str, Any], x: float, look: style.Look) -> None:

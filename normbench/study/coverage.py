@@ -19,7 +19,7 @@ def grid(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, like in runs.groupby(ROW, sort=False):
         telling = differing(like, ("norm", *setting_free(like))) + _norm_options(like)
-        other = like[telling].apply(lambda run: " ".join(f"{k}={plain(v)}" for k, v in run.items()), axis=1)
+        other = like[telling].apply(lambda run: " ".join(_said(run)), axis=1)
         rows.append(like.assign(**{"else": other if telling else ""}))
     table = pd.concat(rows) if rows else runs.assign(**{"else": ""})
     batches = sorted(set(table["batch"]) - {"any"}, key=int, reverse=True)
@@ -56,6 +56,11 @@ def _norm_options(like: pd.DataFrame) -> list[str]:
     """Options that differ under one label: the norm's yaml has changed between versions."""
     names = [name for name in like.columns if name.startswith("norm.")]
     return [name for name in names if like[name].map(plain).nunique() > 1]
+
+
+def _said(run: "pd.Series[str]") -> list[str]:
+    """The fields that tell a run apart; what is off goes without saying."""
+    return [f"{name}={plain(value)}" for name, value in run.items() if plain(value) != "null"]
 
 
 def _states(cell: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """Error through training: curves side by side in panels, the papers' numbers beneath."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -43,10 +43,11 @@ def gn_fig4(runs: pd.DataFrame) -> Drawn:
         Panel("training", [Curve(table[table["norm"] == norm], looks[norm], "train_error_pct") for norm in norms]),
         Panel("validation", [Curve(table[table["norm"] == norm], looks[norm]) for norm in norms], points),
     ]
-    handles = [lines.handle(look, look.name, marker=alone) for look in looks.values()]
-    if logged.size:
-        handles.append(_grey("Wu & He 2018, final; Wu's log of GN"))
-    return _drawn(panels, own, "gn_fig4", handles, remarks, alone, ncols=4)
+    handles = [lines.handle(look, look.name) for look in looks.values()]
+    if logged.size and not alone:
+        handles.append(_grey("published"))
+    source = "Published: Wu & He 2018, Table 1; the log of Wu's reproduction (GN)." if logged.size else ""
+    return _drawn(panels, own, "gn_fig4", handles, remarks, alone, ncols=5, source=source)
 
 
 def gn_fig5(runs: pd.DataFrame) -> Drawn:
@@ -69,10 +70,11 @@ def gn_fig5(runs: pd.DataFrame) -> Drawn:
         of_paper = theirs[theirs["norm"] == norm]
         points = [(of_paper[of_paper["batch"] == batch], look) for batch, look in looks.items()]
         panels.append(Panel(style.looks([norm])[norm].name, curves, points))
-    handles = [lines.handle(look, look.name, marker=alone) for look in looks.values()]
-    handles += [lines.handle(ANY, ANY.name, marker=False)] if free else []
-    handles += [_grey("Wu & He 2018")] if len(theirs) and not alone else []
-    return _drawn(panels, own, "gn_fig5", handles, remarks, alone, ncols=3)
+    handles = [lines.handle(look, look.name) for look in looks.values()]
+    handles += [lines.handle(ANY, ANY.name)] if free else []
+    handles += [_grey("published")] if len(theirs) and not alone else []
+    source = "Published: Wu & He 2018, read off Figure 5, and Table 2." if len(theirs) else ""
+    return _drawn(panels, own, "gn_fig5", handles, remarks, alone, ncols=3, source=source)
 
 
 def brn_fig(runs: pd.DataFrame) -> Drawn:
@@ -91,7 +93,7 @@ def brn_fig(runs: pd.DataFrame) -> Drawn:
             title = f"{batch} images, " + ("i.i.d." if k == "null" else f"of {k} labels")
             panels.append(Panel(title, [Curve(cell[cell["norm"] == n], looks[n], "accuracy") for n in wanted.norms]))
     panels = [panel for panel in panels if any(len(curve.epochs) for curve in panel.curves)]
-    handles = [lines.handle(look, look.name, marker=False) for look in looks.values()]
+    handles = [lines.handle(look, look.name) for look in looks.values()]
     return _drawn(panels, own, "brn_fig", handles, remarks, alone=False, x="steps", y="accuracy (%)")
 
 
@@ -102,13 +104,14 @@ def wj_ema(runs: pd.DataFrame) -> Drawn:
     table = collect.epochs(own)
     if precise not in table:
         raise experiments.none_yet("wj_ema")
-    bn, frozen, brn = style.looks(["bn", "gn", "none"]).values()
-    looks = {METRIC: (bn, "moving average"), precise: (frozen, "precise"), "train_error_pct": (brn, "training")}
+    names = {METRIC: "moving average", precise: "precise", "train_error_pct": "training"}
+    borrowed = style.looks(["bn", "gn", "none"]).values()
+    looks = {metric: replace(look, name=name) for (metric, name), look in zip(names.items(), borrowed, strict=True)}
     panels = []
     for batch in sorted({int(b) for b in table["batch"].dropna()}, reverse=True):
         cell = table[table["batch"] == batch]
-        panels.append(Panel(f"{batch} images", [Curve(cell, look, metric) for metric, (look, _) in looks.items()]))
-    handles = [lines.handle(look, name, marker=False) for look, name in looks.values()]
+        panels.append(Panel(f"{batch} images", [Curve(cell, look, metric) for metric, look in looks.items()]))
+    handles = [lines.handle(look, look.name) for look in looks.values()]
     return _drawn(panels, own, "wj_ema", handles, remarks, alone=False, ncols=3)
 
 
@@ -143,7 +146,7 @@ def _of_paper(
 
 def _drawn(
     panels: Sequence[Panel], own: pd.DataFrame, name: str, handles: list[Line2D], remarks: list[str], alone: bool,
-    x: str = "epoch", y: str = "error (%)", ncols: int = 2,
+    x: str = "epoch", y: str = "error (%)", ncols: int = 2, source: str = "",
 ) -> Drawn:  # fmt: skip
     """The panels on one scale, in rows of two."""
     columns = 2 if len(panels) > 1 else 1
@@ -164,8 +167,9 @@ def _drawn(
             ax.set_ylabel(y if place % columns == 0 else "")
         _scale(axes, heights, y)
         style.legend(figure, handles, ncols)
-        spread = "" if own.empty or own["seed"].nunique() < 2 else "Mean ± sd over seeds. "
-        style.under(figure, spread + lines.missing_text([] if alone else lacking))
+        spread = "" if own.empty or own["seed"].nunique() < 2 else "Mean ± sd over seeds."
+        said = [spread, source, lines.missing_text([] if alone else lacking)]
+        style.under(figure, " ".join(filter(None, said)))
     return Drawn(figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x))
 
 
@@ -184,6 +188,7 @@ def _scale(axes: list[Axes], heights: list[float], y: str) -> None:
     """One scale for all panels; an accuracy is never logarithmic."""
     if y.startswith("accuracy"):
         axes[0].set_ylim(max(0.0, min(heights, default=0) - 5), min(100.0, max(heights, default=100) + 3))
+        axes[0].yaxis.set_major_locator(MaxNLocator(5))
         return
     style.value_axis(axes[0], heights)
     for ax in axes[1:]:
@@ -204,4 +209,5 @@ def _numbers(panels: Sequence[Panel], x: str) -> pd.DataFrame | None:
             if len(done) and curve.metric in done:
                 last = done.groupby("path")[[x, curve.metric]].last()
                 rows.append([panel.title, curve.look.name, curve.metric, f"{last[x].max():g}", f"{last[curve.metric].mean():.2f}"])
-    return pd.DataFrame(rows, columns=["panel", "curve", "metric", f"last {x}", "mean"]) if rows else None
+    table = pd.DataFrame(rows, columns=["panel", "curve", "metric", f"last {x}", "mean"])
+    return table.set_index("panel") if rows else None

@@ -12,7 +12,7 @@ from normbench.study.stats import Cell
 
 def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, metric: str = stats.METRIC) -> Drawn:
     """Mean and sd over seeds against batch, a curve a norm; a paper's curves beneath; the diverged off-scale."""
-    cells = stats.against_batch(runs, metric)
+    cells = [c for c in stats.against_batch(runs, metric) if c.batch is None or c.batch in grid.batches]
     theirs = paper if paper is not None and not paper.empty else None
     if theirs is not None and not cells:  # the paper alone, over its own sizes
         grid = Grid(grid.norms, sorted({int(b) for b in theirs["batch"]}, reverse=True), grid.seeds)
@@ -34,7 +34,7 @@ def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, metr
         _mark_diverged(axes, cells, grid.batches, looks)
         style.legend(figure, handles)
         only_theirs = theirs is not None and not cells
-        style.note(axes, _notes(cells, [] if only_theirs else missing(cells, grid, named), theirs))
+        style.under(figure, _notes(cells, [] if only_theirs else missing(cells, grid, named), theirs))
     return Drawn(figure, cells, missing(cells, grid), numbers=_numbers(cells, grid))
 
 

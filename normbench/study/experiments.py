@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from normbench import paths
 from normbench.config import ConfigError
+from normbench.hints import nearest
 from normbench.study.collect import science_columns
-from normbench.study.selection import plain, setting_free
+from normbench.study.selection import ANY_BATCH, plain, setting_free
 
 PARTS = {  # a figure or table whose grid is no single product
     "cbn_window": ("cbn_window", "cbn_window_bn"),
@@ -24,10 +25,10 @@ FINISHED = ("done", "diverged")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A grid: every combination of the swept values, under the fixed ones. Values are spelt as plain() spells them."""
+    """A grid: every combination of the swept values, under the fixed ones."""
 
     name: str
-    fixed: dict[str, str]
+    fixed: dict[str, str]  # those set outside the sweep, and those of which the sweep has one
     swept: dict[str, list[str]]
 
     @property
@@ -53,23 +54,37 @@ def parts(name: str) -> tuple[str, ...]:
     return PARTS.get(name, (name,))
 
 
+def names() -> list[str]:
+    """Every experiment."""
+    return sorted(path.stem for path in (paths.conf() / "experiment").glob("*.yaml"))
+
+
 def read(name: str) -> Experiment:
     """conf/experiment/<name>.yaml."""
+    if name not in names():
+        raise ConfigError(f"{name}: no such experiment{nearest(name, names())}; one of {', '.join(names())}")
     loaded = OmegaConf.to_container(OmegaConf.load(paths.conf() / "experiment" / f"{name}.yaml"))
     assert isinstance(loaded, dict)
     settings = {str(key): value for key, value in loaded.items()}
     sweeper = settings.pop("hydra")["sweeper"]["params"]
     settings.pop("defaults", None)
-    swept = {key: [plain(value.strip()) for value in str(values).split(",")] for key, values in sweeper.items()}
-    return Experiment(name, dict(_dotted(settings)), swept)
+    swept = {key: [value.strip() for value in str(values).split(",")] for key, values in sweeper.items()}
+    alone = {key: values[0] for key, values in swept.items() if len(values) == 1 and key not in ("norm", "seed")}
+    return Experiment(name, {**dict(_dotted(settings)), **alone}, swept)
 
 
 def grid(name: str, runs: pd.DataFrame) -> Grid:
-    """The cells of an experiment, joined by those on disk."""
+    """The cells of an experiment, the norms and seeds on disk, and a further size where every norm has all its seeds."""
     wanted = read(name)
-    batches = {int(b) for b in [*wanted.swept.get("batch", []), *runs["batch"].dropna()]}
-    seeds = {*wanted.seeds, *(int(seed) for seed in runs["seed"])}
-    return Grid(list(dict.fromkeys([*wanted.norms, *runs["norm"]])), sorted(batches, reverse=True), sorted(seeds))
+    norms = list(dict.fromkeys([*wanted.norms, *runs["norm"]]))
+    seeds = sorted({*wanted.seeds, *(int(seed) for seed in runs["seed"])})
+    batches = {int(batch) for batch in wanted.swept.get("batch", [])}
+    cut = runs[~runs["batch_free"] & runs["state"].isin(FINISHED)]
+    for batch, cell in cut.groupby("batch"):
+        counts = cell["norm"].value_counts()
+        if len(counts) == cut["norm"].nunique() and (counts >= len(seeds)).all():
+            batches.add(int(str(batch)))
+    return Grid(norms, sorted(batches, reverse=True), seeds)
 
 
 def commands(name: str, settings: list[str] | None = None) -> list[str]:
@@ -98,18 +113,27 @@ def belonging(runs: pd.DataFrame, name: str, any_norm: bool = False) -> tuple[pd
 
 
 def _belonging_to(runs: pd.DataFrame, wanted: Experiment, any_norm: bool) -> tuple[pd.DataFrame, str]:
-    candidates = runs if any_norm else runs[[is_of(label, wanted) for label in runs["norm"]]]
+    candidates = runs if any_norm else runs.loc[[is_of(label, wanted) for label in runs["norm"]]]
     free = {*setting_free(candidates), *wanted.swept}
-    own, fields = candidates, []
-    for field in [*wanted.fixed, *(field for field in science_columns(runs) if field not in wanted.fixed)]:
-        if field not in own or field in free or field.split(".")[0] in free:
+    others = [field for field in science_columns(runs) if not {field, field.split(".")[0]} & free]
+    own, left_out = candidates, []  # a value that the experiment sets itself needs no remark
+    for field in dict.fromkeys([*wanted.fixed, *others]):
+        if field not in own:
             continue
-        match = own[field].map(plain) == wanted.fixed.get(field, "null")
+        match = own[field].map(plain) == plain(wanted.fixed.get(field, "null"))
+        if field in ANY_BATCH:
+            match |= own["batch_free"]
         if match.any() and not match.all():
             own = own[match]
-            fields.append(field)
-    left_out = len(candidates) - len(own)
-    return own, f"left out: {left_out} runs that differ from these in {', '.join(fields)}" if fields else ""
+            left_out += [] if field in wanted.fixed else [field]
+    count = len(candidates) - len(own)
+    return own, f"left out: {count} runs that differ from these in {', '.join(left_out)}" if left_out else ""
+
+
+def of_norms_as_they_come(runs: pd.DataFrame) -> pd.DataFrame:
+    """Without variants (gn-groups8), which have their own figures; all where there is nothing else."""
+    plainly = runs.loc[["-" not in label for label in runs["norm"]]]
+    return plainly if len(plainly) else runs
 
 
 def is_of(label: str, wanted: Experiment) -> bool:
@@ -142,9 +166,9 @@ def _of_cell(runs: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
     for key, value in cell.items():
         column = "norm.name" if key == "norm" and has_options else key
         if column not in runs:
-            runs = runs if value == "null" else runs[:0]
+            runs = runs if plain(value) == "null" else runs[:0]
             continue
-        match = runs[column].map(plain) == value
+        match = runs[column].map(plain) == plain(value)
         runs = runs[match | runs["batch_free"] if key == "batch" else match]
     return runs
 

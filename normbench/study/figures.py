@@ -34,7 +34,7 @@ def demo(runs: pd.DataFrame) -> Drawn:
     shown, remarks = digits, []
     if digits["norm"].nunique() > LEGIBLE:
         wanted = experiments.read("demo")
-        shown = digits[[experiments.is_of(label, wanted) for label in digits["norm"]]]
+        shown = digits.loc[[experiments.is_of(label, wanted) for label in digits["norm"]]]
         others = digits["norm"].nunique() - shown["norm"].nunique()
         remarks = [f"left out: {others} more norms, which figure all_norms shows"]
         shown = experiments.belonging(shown, "demo")[0]
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
             console.print(remark, markup=False)
         if drawn.missing:
             console.print(f"missing: {', '.join(drawn.missing)}", markup=False)
-            for line in [*experiments.commands(name, _settings(chosen, filters)), *drawn.fill]:
+            for line in [*experiments.commands(name, settings(chosen, filters)), *drawn.fill]:
                 console.print(f"fill it: {line}", markup=False)
         console.print(f"wrote {', '.join(map(str, written))}", markup=False)
 
@@ -161,7 +161,7 @@ def as_text(title: str, numbers: pd.DataFrame) -> Table:
     return table
 
 
-def _settings(runs: pd.DataFrame, filters: list[str]) -> list[str]:
+def settings(runs: pd.DataFrame, filters: list[str]) -> list[str]:
     """The filters, and the data and network of the runs where no filter says them."""
     said = {text.partition("=")[0] for text in filters}
     return [*filters, *(f"{key}={runs[key].iloc[0]}" for key in ("data", "model") if len(runs) and key not in said)]

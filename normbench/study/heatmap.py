@@ -14,11 +14,11 @@ from normbench.study.stats import Cell
 
 def all_norms(runs: pd.DataFrame) -> Drawn:
     """The error of every norm at every batch size, best mean first; darker is better."""
-    own, remarks = experiments.belonging(runs, "all_norms", any_norm=True)
+    own, remarks = experiments.belonging(experiments.of_norms_as_they_come(runs), "all_norms", any_norm=True)
     if own.empty:
         raise experiments.none_yet("all_norms")
-    cells = stats.against_batch(own)
-    batches = sorted({cell.batch for cell in cells if cell.batch}, reverse=True) or [0]
+    batches = experiments.grid("all_norms", own).batches
+    cells = [cell for cell in stats.against_batch(own) if cell.batch is None or cell.batch in batches]
     errors = _errors(cells, batches)
     if errors.isna().all(axis=None):
         raise ConfigError(f"no run of all_norms is finished; {', '.join(experiments.commands('all_norms'))} goes on")
@@ -28,7 +28,7 @@ def all_norms(runs: pd.DataFrame) -> Drawn:
     looks = style.looks(list(order))
     lacking = experiments.missing(own, "all_norms")
     with style.paper():
-        figure, axes = style.new_axes(0.75 + 0.135 * len(order))
+        figure, axes = style.new_axes(0.6 + 0.135 * len(order))
         shown = errors.loc[order]
         low, high = float(shown.min(axis=None)), float(shown.max(axis=None))
         colors = LogNorm(low, max(high, low * 1.01))
@@ -42,13 +42,13 @@ def all_norms(runs: pd.DataFrame) -> Drawn:
                 text += "*" if diverged and not math.isnan(value) else ""
                 dark = not math.isnan(value) and sum(scale(colors(value))[:3]) < 1.5
                 axes.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
-        axes.set_xticks(range(len(batches)), [str(batch) if batch else "any" for batch in batches])
+        axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
         axes.set_yticks(range(len(order)), [looks[norm].name + (" †" if norm in free else "") for norm in order])
         axes.tick_params(length=0, labelsize=6.5)
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("batch size (images per worker)")
-        style.note(axes, _notes(cells, free, lost, lacking))
+        style.under(figure, _notes(cells, free, lost, lacking))
     return Drawn(figure, cells, lacking, remarks)
 
 

@@ -27,10 +27,11 @@ def seeds(label: str, found: Sequence[Summary]) -> str:
 def points(axes: Axes, look: style.Look, at: Mapping[float, Summary], xs: Sequence[float]) -> None:
     """Mean and sd at each x; a hole in the grid stays a hole, with no line across it."""
     found = [at.get(x, stats.summarise([])) for x in xs]
+    stroke = look.marker in "x12"  # a marker without a face
     axes.errorbar(
         list(xs), [p.mean for p in found], yerr=[0.0 if math.isnan(p.sd) else p.sd for p in found], color=look.color,
-        linestyle=look.line, marker=look.marker, markeredgecolor="white" if look.marker not in "x12" else look.color,
-        markeredgewidth=0.5 if look.marker not in "x12" else 1.2, elinewidth=0.9, capsize=2, zorder=4,
+        linestyle=look.line, marker=look.marker, markersize=7 if look.marker == "*" else 4.5, elinewidth=0.9, capsize=2,
+        markeredgecolor=look.color if stroke else "white", markeredgewidth=1.2 if stroke else 0.5, zorder=4,
     )  # fmt: skip
 
 
@@ -54,7 +55,10 @@ def through_training(axes: Axes, look: style.Look, curves: pd.DataFrame, x: str,
     if not done.empty:
         by_x = done.groupby(x)[metric]
         mean, sd = by_x.mean(), by_x.std(ddof=1).fillna(0.0)
-        axes.plot(mean.index, mean, color=look.color, linestyle=look.line, linewidth=1.1, zorder=3)
+        axes.plot(
+            mean.index, mean, color=look.color, linestyle=look.line, linewidth=1.1, marker=look.marker, markersize=3,
+            markevery=(len(mean) // 10, max(1, len(mean) // 5)), zorder=3,
+        )  # fmt: skip
         if by_x.count().max() > 1:
             axes.fill_between(mean.index, mean - sd, mean + sd, color=look.color, alpha=0.18, linewidth=0, zorder=2)
         heights += [*mean]
@@ -73,7 +77,8 @@ def paper_points(axes: Axes, theirs: pd.DataFrame, x: str, look: style.Look, joi
     face = "white" if published.recalled(theirs) else color
     axes.plot(
         theirs[x].astype(float).to_list(), theirs["value"].to_list(), color=color, linestyle="--" if joined else "",
-        linewidth=0.9, marker=look.marker, markersize=3.5, markerfacecolor=face, zorder=1.5,
+        linewidth=0.9, marker=look.marker, markersize=6 if look.marker == "*" else 3.5, markerfacecolor=face,
+        markeredgewidth=0.7, zorder=1.5,
     )  # fmt: skip
 
 

@@ -50,9 +50,9 @@ def wj_fig(runs: pd.DataFrame) -> Drawn:
         citation = f"Grey: {CITATION}." if len(theirs) and drawn else f"{CITATION}." if len(theirs) else ""
         spread = "Mean ± sd over n seeds." if any(summary.n > 1 for summary in drawn) else ""
         said = [citation, spread, "" if ended.empty else lines.missing_text(lacking)]
-        style.note(axes, "\n".join(filter(None, said)))
+        style.under(figure, "\n".join(filter(None, said)))
     texts = {CURVES[item][0]: {str(int(b)): stats.mean_sd(s) for b, s in line.items()} for item, line in found.items()}
-    numbers = pd.DataFrame(texts).reindex([str(b) for b in batches]).fillna("missing").rename_axis("images per worker")
+    numbers = pd.DataFrame(texts).reindex([str(b) for b in batches]).astype(object).fillna("missing").rename_axis("images per worker")
     return Drawn(figure, missing=lacking, remarks=remarks, numbers=numbers if drawn else None)
 
 

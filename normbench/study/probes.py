@@ -28,20 +28,18 @@ def gn_fig6(runs: pd.DataFrame) -> Drawn:
     looks = style.shades([f"{percentile} %" for percentile in PERCENTILES])
     lacking = experiments.missing(own, "gn_fig6")
     with style.paper():
-        figure, axes = style.new_panels(1, len(norms), 1.9, share=True)
-        heights: list[float] = []
+        figure, axes = style.new_panels(1, len(norms), 1.9, share="x")  # a scale each: they differ by far
         for ax, norm in zip(axes, norms, strict=True):
             found = _first_seed(probed[probed["norm"] == norm])
             for percentile, look in zip(PERCENTILES, looks, strict=True):
                 values = found["percentiles"].map(lambda row, p=percentile: row.get(p))
                 ax.plot(found["epochs"], values, color=look.color, linestyle=look.line, linewidth=0.8)
-                heights += [*values.dropna()]
             ax.set_title(style.looks([norm])[norm].name, fontsize=7.5)
             ax.set_xlabel("epoch")
             ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            ax.yaxis.set_major_locator(MaxNLocator(5))
+            ax.tick_params(labelsize=6.5)
         axes[0].set_ylabel("features before the norm")
-        if heights and max(map(abs, heights)) > 30 * max(1.0, pd.Series(heights).abs().median()):
-            axes[0].set_yscale("symlog", linthresh=1.0)
         style.legend(figure, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
         style.under(figure, f"{_layer(probed)} {lines.missing_text(lacking)}")
     return Drawn(figure, missing=lacking, remarks=remarks)
@@ -54,7 +52,7 @@ def mabn_fig(runs: pd.DataFrame) -> Drawn:
     looks = dict(zip(sizes, [style.looks([n])[n] for n in ("brn", "bn", "gn", "ln", "in")], strict=False))
     lacking = experiments.missing(own, "mabn_fig")
     with style.paper():
-        figure, axes = style.new_panels(2, 2, 3.0, share=False)
+        figure, axes = style.new_panels(2, 2, 3.0, share="x")
         for ax, (field, symbol) in zip(axes, STATISTICS.items(), strict=True):
             for place, (batch, look) in enumerate(looks.items()):
                 found = _first_seed(probed[probed["batch"] == batch])
@@ -83,7 +81,7 @@ def _probed(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFrame, 
     """The runs of a figure that were watched; all of its runs; remarks on others."""
     own, remarks = experiments.belonging(runs, name)
     watched = own[own["probe.layer"].notna()] if "probe.layer" in own else own[:0]
-    probed = watched[[bool(records.read_probes(Path(path))) for path in watched["path"]]]
+    probed = watched.loc[[bool(records.read_probes(Path(path))) for path in watched["path"]]]
     if probed.empty:
         raise experiments.none_yet(name)
     refuse_unlike(probed, "a figure", ("seed", "norm", "batch", "workers", "sgd_batch"))

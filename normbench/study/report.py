@@ -7,8 +7,7 @@ forbids every script but the one it was written with.
 import base64
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,15 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from normbench.config import ConfigError
 from normbench.records import STATES
-from normbench.study import collect, coverage, figures, report_runs, report_svg
+from normbench.study import collect, cost, coverage, report_items, report_runs
 from normbench.study.collect import Collected
 from normbench.study.command import parser, terminal
 from normbench.study.coverage import ROW
 from normbench.study.selection import select
-from normbench.study.style import COLUMN_WIDTH
 
 TEMPLATES = Path(__file__).parent / "templates"
 KEYS = ("data", "model", "norm")  # what a reader of the page can filter by
-
-
-@dataclass(frozen=True)
-class Item:
-    """A figure or a table of one network on one data set; norms: those in it, none where it belongs to all."""
-
-    name: str
-    about: str
-    data: str
-    model: str
-    norms: list[str]
-    body: Markup
-    wide: bool = False  # more than a column of a paper
-    notes: list[str] = field(default_factory=list)
-    command: str = ""  # fills what is missing
-
-
-@dataclass(frozen=True)
-class NotDrawn:
-    """A figure or a table that the runs at hand cannot fill, and the reason."""
-
-    name: str
-    where: str
-    reason: str
 
 
 # ---------------------------------------------------------------------------- what is shown
@@ -77,46 +50,14 @@ def _counts(cell: str) -> list[tuple[str, str]]:
     return list(zip(words[::2], words[1::2], strict=False))
 
 
-def drawn(runs: pd.DataFrame) -> tuple[list[Item], list[NotDrawn]]:
-    """Every figure that the runs of a network on a data set can fill, even in part."""
-    items, not_drawn = [], []
-    for name, draw in figures.FIGURES.items():
-        for (data, model), own in runs.groupby(["data", "model"], sort=False):
-            where = f"{data}, {model}"
-            try:
-                made = draw(own)
-            except ConfigError as error:
-                not_drawn.append(NotDrawn(name, where, str(error)))
-                continue
-            alt = f"{name}, {where}: {_about(draw)}"
-            items.append(
-                Item(
-                    name=name,
-                    about=_about(draw),
-                    data=str(data),
-                    model=str(model),
-                    norms=list(dict.fromkeys(cell.norm for cell in made.cells)),
-                    body=report_svg.inline(made.figure, f"f{len(items)}", alt),
-                    wide=made.figure.get_figwidth() > 1.2 * COLUMN_WIDTH,
-                    notes=[*made.remarks, *([f"missing: {', '.join(made.missing)}"] if made.missing else [])],
-                    command=figures.command(name, [f"data={data}", f"model={model}"]) if made.missing else "",
-                )
-            )
-    return items, not_drawn
-
-
-def _about(draw: Callable[..., Any]) -> str:
-    """What a figure's function says of itself in its first line."""
-    return (draw.__doc__ or "").strip().partition("\n")[0]
-
-
 # ---------------------------------------------------------------------------- the page
 
 
-def page(found: Collected) -> str:
+def page(found: Collected, profile: Path = cost.PROFILE) -> str:
     """The whole report, as the text of one HTML file."""
     runs = found.runs
-    made, not_drawn = drawn(runs)
+    figures, not_drawn = report_items.figures(runs, profile)
+    tables, not_filled = report_items.tables(runs)
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -130,13 +71,14 @@ def page(found: Collected) -> str:
         states={state: int(counts[state]) for state in STATES if state in counts},
         choices={key: sorted(set(runs[key])) for key in KEYS},
         grids=list(grids(runs)),
-        figures=made,
-        not_drawn=not_drawn,
+        figures=figures,
+        tables=tables,
+        not_made=[*not_drawn, *not_filled],
         runs=report_runs.of(found),
         epochs=len(found.epochs),
         problems=found.problems,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        script=Markup(script),  # noqa: S704 - ours
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # ours
+        script=Markup(script),  # ours
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
@@ -146,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     reader = parser("report", "Writes one self-contained HTML file: coverage, figures, tables, and every run.")
     reader.add_argument("filters", nargs="*", metavar="key=value", help="only the runs that match, e.g. data=digits")
     reader.add_argument("--out", default="results/report.html", metavar="FILE", help="the page (%(default)s)")
+    reader.add_argument("--profile", default=str(cost.PROFILE), metavar="FILE", help="speed and memory (%(default)s)")
     options = reader.parse_intermixed_args(arguments)
     found = collect.read(options.runs)
     for problem in found.problems:
@@ -158,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     if out.is_dir() or not out.suffix:
         out = out / "report.html"  # --out DIR, as the other commands take it
     out.parent.mkdir(parents=True, exist_ok=True)
-    text = page(found)
+    text = page(found, Path(options.profile))
     out.write_text(text, encoding="utf-8")
     size = f"{len(text.encode()) / 1e6:.1f} MB"
     terminal().print(f"wrote {out}: {len(found.runs)} runs, {size}; open it in a browser", markup=False)

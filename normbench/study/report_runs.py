@@ -109,7 +109,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 def _drawn(rows: pd.DataFrame) -> Iterator[str]:
     """The columns that a learning curve shows: the metric, the training error, the metric under other statistics."""
-    others = sorted(column for column in rows if str(column).startswith(f"{METRIC}_"))
+    others = sorted(column for column in map(str, rows) if column.startswith(f"{METRIC}_"))
     for column in (*NAMES, *others):
         if column in rows and rows[column].notna().any():
             yield column

@@ -7,7 +7,7 @@ white by day is light on dark by night; a norm's colour stays its own, mixed wit
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
@@ -32,12 +32,15 @@ def inline(figure: Figure, name: str, alt: str) -> Markup:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r"(?<=[:\s])#[0-9a-f]{6}(?=[;\"\s])", lambda color: themed(color[0]), text)
+    raster = "<image" in text  # a heat map's numbers are to be read on its own colours, whatever the page's
+    if not raster:
+        text = re.sub(r"(?<=[:\s])#[0-9a-f]{6}(?=[;\"\s])", lambda color: themed(color[0]), text)
     text = re.sub(r"""(?<= id=")|(?<=href="#)|(?<=url\(#)""", f"{name}-", text).replace("xlink:href", "href")
     width, height = figure.get_size_inches() * 72
-    head = f'<svg role="img" aria-label="{escape(alt)}" fill="currentColor" viewBox="0 0 {width:g} {height:g}">'
+    ink = 'class="light" fill="#000000"' if raster else 'fill="currentColor"'
+    head = f'<svg role="img" aria-label="{escape(alt)}" {ink} viewBox="0 0 {width:g} {height:g}">'
     body = text[text.index(">") + 1 :]
-    return Markup(head + re.sub(r"\s*\n\s*", "\n", body).strip())  # noqa: S704 - matplotlib escapes what it is given
+    return Markup(head + re.sub(r"\s*\n\s*", "\n", body).strip())  # matplotlib escapes what it is given
 
 
 def themed(color: str) -> str:
@@ -52,7 +55,7 @@ def themed(color: str) -> str:
 # ---------------------------------------------------------------------------- learning curves
 
 
-def curve(epochs: Sequence[int], curves: dict[str, Curve], planned: int, color: str) -> Markup:
+def curve(epochs: Sequence[int], curves: Mapping[str, Curve], planned: int, color: str) -> Markup:
     """A run's curves over its epochs, the first in the norm's colour, each named at its end.
 
     The y axis is logarithmic where the values span more than a factor of 2.5, as in the figures. planned: the epochs
@@ -91,7 +94,7 @@ def curve(epochs: Sequence[int], curves: dict[str, Curve], planned: int, color: 
     for height, right, look, name in sorted(ends):
         below = max(height + 3.5, below + 12)  # names of curves that end together stand one under the other
         parts.append(f'<text {look} x="{right + 6:.1f}" y="{below:.1f}">{escape(name)}</text>')
-    return Markup("".join([*parts, "</svg>"]))  # noqa: S704 - numbers, and names that are escaped
+    return Markup("".join([*parts, "</svg>"]))  # numbers, and names that are escaped
 
 
 def spark(values: Curve, color: str) -> Markup:
@@ -104,7 +107,7 @@ def spark(values: Curve, color: str) -> Markup:
     scale = _Scale([v for v in finite if v > 0] or [1.0])
     step = (SPARK_WIDTH - 4) / max(len(thinned) - 1, 1)
     points = [(2 + i * step, 2 + (1 - scale.place(v)) * (SPARK_HEIGHT - 4)) for i, v in enumerate(thinned)]
-    return Markup(  # noqa: S704 - numbers
+    return Markup(  # numbers
         f'<svg class="spark" aria-hidden="true" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}">'
         f'<polyline class="line0" style="color:{themed(color)}" points="{_points(points)}"/></svg>'
     )
@@ -126,12 +129,13 @@ class _Scale:
             step = 10.0 ** math.floor(math.log10(self._high - self._low))
             step *= next(n for n in (0.2, 0.5, 1, 2, 5) if (self._high - self._low) / (n * step) <= 6)
             candidates = [round(i * step, 10) for i in range(int(low / step) - 1, int(high / step) + 3)]
-        self.ticks = [tick for tick in candidates if 0 <= self.place(tick) <= 1]
+        self.ticks = [tick for tick in candidates if 0 < self.place(tick) < 1]
 
     def place(self, value: float) -> float:
-        if not self.log:
-            return (value - self._low) / (self._high - self._low)
-        return (math.log(value) - self._low) / (self._high - self._low) if value > 0 else 0.0  # no error at all
+        if value <= 0:
+            return 0.0  # no error at all
+        at = math.log(value) if self.log else value
+        return min(max((at - self._low) / (self._high - self._low), 0.0), 1.0)
 
 
 def _round_epochs(last: int) -> list[int]:
@@ -143,4 +147,3 @@ def _round_epochs(last: int) -> list[int]:
 
 def _points(points: list[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-

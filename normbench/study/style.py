@@ -142,19 +142,30 @@ def new_axes(height: float = 2.5) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def new_panels(rows: int, columns: int, height: float = 2.4, share: bool = True) -> tuple[Figure, list[Axes]]:
-    """Panels side by side in one column's width, row by row; share: one scale of y for all."""
+def new_panels(rows: int, columns: int, height: float = 2.4, share: str = "xy") -> tuple[Figure, list[Axes]]:
+    """Panels side by side in one column's width, row by row; share: the axes that have one scale for all."""
     figure = Figure(figsize=(COLUMN_WIDTH, height))
-    grid = figure.subplots(rows, columns, sharey=share, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex="x" in share, sharey="y" in share, squeeze=False)
     return figure, list(grid.flat)
 
 
 def legend(figure: Figure, handles: list[Line2D], ncols: int = 2) -> None:
-    """Above the axes: never over a curve. The figure grows by the rows it takes."""
+    """Above the axes: never over a curve. As many columns as fit, at most ncols; the figure grows by the rows."""
     if handles:
-        rows = -(-len(handles) // ncols)
-        figure.set_figheight(figure.get_figheight() + 0.125 * max(rows - 1, 0))
-        figure.legend(handles=handles, loc="outside upper left", ncols=ncols, handlelength=2.8, columnspacing=1.4)
+        labels = [str(handle.get_label()) for handle in handles]
+        fitting = (n for n in range(min(ncols, len(handles)), 1, -1) if _legend_width(labels, n) <= COLUMN_WIDTH)
+        columns = next(fitting, 1)
+        figure.set_figheight(figure.get_figheight() + 0.14 * (-(-len(handles) // columns) - 1))
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2)
+
+
+def _legend_width(labels: list[str], columns: int) -> float:
+    """In inches: a line and its spacing, and the letters of the longest label of each column."""
+    rows, longer = divmod(len(labels), columns)
+    sizes = [rows + (place < longer) for place in range(columns)]
+    starts = [sum(sizes[:place]) for place in range(columns)]
+    longest = [max(map(len, labels[start : start + size])) for start, size in zip(starts, sizes, strict=True)]
+    return sum(0.44 + 0.053 * letters for letters in longest)
 
 
 def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) -> None:
@@ -167,7 +178,8 @@ def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) ->
         axes.set_yscale("log")
         low, high = min(values) / 1.12, max(values) * (1.35 if room_above else 1.12)
         axes.set_ylim(low, high)
-        ticks = [lead * 10.0**power for power in range(-2, 3) for lead in (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)]
+        leads = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9) if high < 6 * low else (1, 2, 3, 5, 7) if high < 15 * low else (1, 2, 5)
+        ticks = [lead * 10.0**power for power in range(-2, 3) for lead in leads]
         axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -178,18 +190,10 @@ def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) ->
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
-def note(axes: Axes, text: str) -> None:
-    """Small print below the x axis, in lines that fit the column."""
-    if text:
-        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, 74))
-        below = (0, -31)  # points, under the axis label
-        axes.annotate(wide, (0, 0), below, "axes fraction", "offset points", va="top", fontsize=6, color=SMALL_PRINT)
-
-
 def under(figure: Figure, text: str) -> None:
-    """Small print below a figure of several panels."""
-    if text:
-        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, 88))
+    """Small print below a figure, in lines that fit the column."""
+    if text.strip():
+        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, 78))
         figure.set_figheight(figure.get_figheight() + 0.1 * (wide.count("\n") + 1))
         figure.supxlabel(wide, x=0.02, ha="left", fontsize=6, color=SMALL_PRINT)
 

@@ -45,7 +45,8 @@ class Subject:
 
     def saved_bytes(self) -> int:
         """What a forward pass keeps for the backward pass: each storage once and whole; not what is there in any case."""
-        there = {t.untyped_storage().data_ptr() for t in (*self.model.parameters(), *self.model.buffers(), self.images)}
+        resident = (*self.model.parameters(), *self.model.buffers(), self.images, self.labels)
+        there = {t.untyped_storage().data_ptr() for t in resident}
         found: dict[int, int] = {}
 
         def keep(t: Tensor) -> Tensor:

@@ -53,14 +53,15 @@ def evaluate(config: Config, model: nn.Module, task: Classification, data: Image
     else:  # the running statistics alone: what a layer remembers of each worker's past is that worker's own
         for layer in layers:
             dist.share([layer.running_mean, layer.running_var], average=layer.average_workers)
-    own = config.eval_stats == "batch"
-    batch = _whole_batches(config) if own else config.eval_batch
+    own = config.batch if config.eval_stats == "batch" else None
+    # as cut into workers as in training: the same images meet whatever the number of ranks
+    batch = config.eval_batch if own is None else resolved(config.sgd_batch) // dist.world_size()
     for layer in layers:
-        layer.minibatch = config.batch if own else None
+        layer.minibatch = own
     model.eval()
-    batches = data.evaluation(dist.rank(), dist.world_size(), batch)
+    batches = data.evaluation(dist.rank(), dist.world_size(), batch, minibatch=own)
     with precision.autocast(config, device_of(model)):
-        wrong, images = _predict(model, task, _whole(batches, config.batch) if own else batches)
+        wrong, images = _predict(model, task, batches)
     for layer in layers:
         layer.minibatch = None
     assert images == data.test_images, f"{images} of {data.test_images} test images were evaluated"
@@ -120,21 +121,6 @@ def _measure(config: Config, model: nn.Module, layers: list[BatchNorm], data: Im
             model(images)
     for layer in layers:
         layer.finish_measuring()
-
-
-def _whole(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
-    """The same images with no forward that mixes mini-batches of n and a smaller rest."""
-    for images, labels in batches:
-        whole = len(labels) // n * n
-        if whole:
-            yield images[:whole], labels[:whole]
-        if whole < len(labels):
-            yield images[whole:], labels[whole:]
-
-
-def _whole_batches(config: Config) -> int:
-    """About eval_batch images in whole mini-batches; the last ones of the set may make a smaller one."""
-    return max(1, config.eval_batch // config.batch) * config.batch
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -66,7 +66,7 @@ class Probe:
             self._line["var"] = float(mine[:, 0].var(correction=0))
         if layer.owns_activation or layer.weight is None or layer.bias is None or not out.requires_grad:
             return None
-        gamma, beta = float(layer.weight[0]), float(layer.bias[0])
+        gamma, beta = layer.weight[0].item(), layer.bias[0].item()
         with torch.no_grad():
             scaled = out[:: layer.workers, 0].double() - beta  # gamma Y; a ReLU behind may overwrite out
 

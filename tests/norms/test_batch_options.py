@@ -112,6 +112,24 @@ def test_a_ghost_that_does_not_divide_the_batch_is_refused() -> None:
         layer(ghost=3)(batches()[0])
 
 
+def test_a_total_variance_is_not_averaged_over_workers() -> None:
+    norm = layer(2, variance="total")
+    norm.average_workers = True
+    with pytest.raises(ConfigError, match="eval_stats=precise"):
+        norm(batches()[0])
+
+
 def same_state(norm: nn.Module, other: nn.Module) -> None:
     for key, value in norm.state_dict().items():
         torch.testing.assert_close(value, other.state_dict()[key], rtol=0, atol=1e-12)
+
+
+def test_example_weight_auto_is_one_over_the_images_of_a_training_statistic() -> None:
+    conv = nn.Conv2d(3, 4, 1)
+    for ghost, weight in ((None, 1 / 8), (2, 1 / 2)):
+        layer = norms.build("bn", conv, workers=4, ghost=ghost, example_weight="auto")
+        assert layer.example_weight == 0.0
+        layer.plan(sgd_batch=32, steps_per_epoch=10, epochs=1)
+        assert layer.example_weight == weight
+    with pytest.raises(ConfigError, match="a weight from 0 to 1, or auto"):
+        norms.build("bn", conv, example_weight="half")

@@ -11,7 +11,7 @@ import pytest
 from normbench import records
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., Path]:
     return write_run
 

@@ -1,0 +1,93 @@
+"""Claims about tables: ours beside the published, a difference only between like numbers, three files of one content."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normbench.config import ConfigError
+from normbench.study import collect, table, tables
+
+PAPER = {"data__name": "imagenet", "model__name": "resnet50", "protocol__name": "per_worker", "workers": 8, "sgd_batch": 256}
+
+
+def rows(made: table.Table) -> dict[str, dict[str, Any]]:
+    return {str(row[made.numbers.columns[0]]): row for row in made.numbers.to_dict("records")}
+
+
+def test_ours_stand_beside_the_papers_with_the_difference(make_run: Any, tmp_path: Path) -> None:
+    for seed, error in enumerate((23.7, 23.9)):
+        make_run(tmp_path, seed=seed, error=error, **PAPER)
+    made = tables.TABLES["gn_table1"](collect.runs(tmp_path)[0])
+    bn, gn = rows(made)["BN"], rows(made)["GN"]
+    assert (round(bn["ours"], 2), bn["n"], bn["published"], round(bn["difference"], 2)) == (23.8, 2, 23.6, 0.2)
+    assert (gn["n"], gn["published"], round(gn["published - BN"], 1)) == (0, 24.1, 0.5)
+    assert list(made.text.loc["BN"])[:3] == ["23.80 ± 0.14 (2)", "23.60", "+0.20"]
+    assert made.text.loc["GN"]["ours"] == "missing"
+    assert made.missing == ["ln at 32", "in at 32", "gn at 32"]
+
+
+def test_no_difference_is_taken_to_another_network_or_to_a_recalled_number(make_run: Any, tmp_path: Path) -> None:
+    make_run(tmp_path / "digits")
+    made = tables.TABLES["gn_table1"](collect.runs(tmp_path / "digits")[0])
+    assert made.numbers["difference"].isna().all()
+    assert "so no difference is taken" in made.caption
+    make_run(tmp_path / "r18", error=30.0, **{**PAPER, "model__name": "resnet18"})
+    recalled = tables.TABLES["cbn_table"](collect.runs(tmp_path / "r18")[0])
+    assert recalled.numbers["difference"].isna().all()
+    assert recalled.text.loc["BN"]["published"].endswith("†")
+
+
+def test_table_2_has_the_paired_difference_of_each_size(make_run: Any, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, batch=2, seed=seed, error=12.0 + seed)
+        make_run(tmp_path, norm="gn", seed=seed, error=10.0 + seed, batch_free=True)
+    made = tables.TABLES["gn_table2"](collect.runs(tmp_path)[0])
+    at_2 = rows(made)["2"]
+    assert (at_2["GN - BN"], at_2["GN - BN low"], at_2["GN - BN high"]) == (-2.0, -2.0, -2.0)
+    assert round(at_2["published GN - BN"], 1) == -10.6
+
+
+def test_table_3_without_runs_is_the_papers(tmp_path: Path) -> None:
+    made = tables.TABLES["gn_table3"](collect.no_runs())
+    found = rows(made)
+    assert (found["32 groups"]["published"], found["32 groups"]["published - best"]) == (24.1, 0.0)
+    assert round(found["1 channel per group"]["published - best"], 1) == 4.2
+    assert len(found) == 14
+
+
+def test_the_summary_puts_the_most_robust_first_and_leaves_variants_out(make_run: Any, tmp_path: Path) -> None:
+    for batch, error in ((32, 7.0), (2, 11.0)):
+        make_run(tmp_path, batch=batch, error=error)
+        make_run(tmp_path, norm="bn-momentum0.5", batch=batch, error=error)
+    make_run(tmp_path, norm="gn", error=10.0, batch_free=True)
+    made = tables.TABLES["summary"](collect.runs(tmp_path)[0])
+    assert list(made.text.index) == ["GN", "BN"]
+    assert made.text.loc["GN"]["robustness"] == "0.00"
+
+
+def test_three_files_hold_one_table_and_two_writings_the_same_bytes(make_run: Any, tmp_path: Path) -> None:
+    make_run(tmp_path / "runs")
+    for out in ("one", "two"):
+        tables.main(["gn_table1", "summary", "data=digits", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / out)])
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == [f"{name}.{kind}" for name in ("gn_table1", "summary") for kind in ("csv", "md", "tex")]
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+    read = list(csv.DictReader((tmp_path / "one" / "gn_table1.csv").open(encoding="utf-8")))
+    assert (read[0]["norm"], float(read[0]["ours"])) == ("BN", 7.5)
+    assert "| BN | 7.50 (1) | 23.60 |" in (tmp_path / "one" / "gn_table1.md").read_text(encoding="utf-8")
+    latex = (tmp_path / "one" / "gn_table1.tex").read_text(encoding="utf-8")
+    assert r"\toprule" in latex
+    assert r"BN & 7.50 (1) & 23.60 &" in latex
+    assert r"cifar\_resnet8" in latex
+
+
+def test_latex_reads_its_own_characters_as_letters() -> None:
+    assert table.tex("50% of a_b & c ± d") == r"50\% of a\_b \& c $\pm$ d"
+    assert table.tex(r"\x{}") == r"\textbackslash{}x\{\}"
+
+
+def test_an_unknown_table_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"gn_table: no such table \(did you mean gn_table"):
+        tables.main(["gn_table"])
