@@ -48,7 +48,7 @@ def settled(leaf: Leaf) -> bool:
 def load(root: Path, with_epochs: bool) -> Known:
     """What the cache of a folder of runs holds; nothing where there is none to be trusted."""
     unusable = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile)
-    with contextlib.suppress(*unusable), np.load(root / WHERE, allow_pickle=False) as stored:
+    with contextlib.suppress(*unusable), open(root / WHERE, "rb") as f, np.load(f, allow_pickle=False) as stored:
         index = json.loads(stored["index"].tobytes())
         if index["code"] != _code():
             return Known()

@@ -23,7 +23,9 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawn:
     measured = pd.read_csv(profile, keep_default_na=False, na_values={"batch": [""], "workers": [""]})
     rows = _joined(stats.against_batch(own), own, measured)
     if not rows:
-        raise ConfigError(f"no norm in {profile} has runs on the same data, network and batch; {experiments.none_yet('cost')}")
+        raise ConfigError(
+            f"no norm in {profile} has runs on the same data, network and batch; {experiments.none_yet('cost')}"
+        )
     memory = "peak_bytes" if "peak_bytes" in measured else "saved_bytes"
     looks = style.looks([row["norm"] for row in rows])
     lacking = [*experiments.missing(own, "cost"), *_unmeasured(measured)]

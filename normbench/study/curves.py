@@ -54,7 +54,10 @@ def gn_fig5(runs: pd.DataFrame) -> Drawn:
     """Wu & He 2018, Figure 5: validation curves of BN (left) and GN (right) over the images per worker."""
     own, remarks, alone = _own(runs, "gn_fig5", "imagenet")
     theirs = pd.concat(
-        [published.at_epochs(_of_paper(own, None, "imagenet", "resnet50")), _of_paper(own, "Table 2", "imagenet", "resnet50")]
+        [
+            published.at_epochs(_of_paper(own, None, "imagenet", "resnet50")),
+            _of_paper(own, "Table 2", "imagenet", "resnet50"),
+        ]
     ).fillna({"epoch": LAST})
     sizes = experiments.read("gn_fig5").swept["batch"]
     batches = sorted({*map(int, sizes), *(int(b) for b in own["batch"].dropna())}, reverse=True)
@@ -208,6 +211,14 @@ def _numbers(panels: Sequence[Panel], x: str) -> pd.DataFrame | None:
             done = curve.epochs[curve.epochs["state"] == "done"]
             if len(done) and curve.metric in done:
                 last = done.groupby("path")[[x, curve.metric]].last()
-                rows.append([panel.title, curve.look.name, curve.metric, f"{last[x].max():g}", f"{last[curve.metric].mean():.2f}"])
+                rows.append(
+                    [
+                        panel.title,
+                        curve.look.name,
+                        curve.metric,
+                        f"{last[x].max():g}",
+                        f"{last[curve.metric].mean():.2f}",
+                    ]
+                )
     table = pd.DataFrame(rows, columns=["panel", "curve", "metric", f"last {x}", "mean"])
     return table.set_index("panel") if rows else None

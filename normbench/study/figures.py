@@ -11,7 +11,18 @@ from rich.table import Table
 
 from normbench.config import ConfigError
 from normbench.hints import nearest
-from normbench.study import collect, cost, curves, error_vs_batch, experiments, heatmap, population, probes, published, windows
+from normbench.study import (
+    collect,
+    cost,
+    curves,
+    error_vs_batch,
+    experiments,
+    heatmap,
+    population,
+    probes,
+    published,
+    windows,
+)
 from normbench.study.command import parser, terminal
 from normbench.study.drawn import Drawn
 from normbench.study.experiments import Grid

@@ -46,7 +46,10 @@ def _unfinished(like: pd.DataFrame) -> list[Cell]:
     seeds = sorted(int(seed) for seed in like["seed"].unique())
     batches = sorted((int(batch) for batch in like["batch"].dropna().unique()), reverse=True)
     ended = like[like["state"].isin(FINISHED)]
-    done = {(n, None if pd.isna(b) else int(b), int(s)) for n, b, s in ended[["norm", "batch", "seed"]].itertuples(index=False)}
+    done = {
+        (n, None if pd.isna(b) else int(b), int(s))
+        for n, b, s in ended[["norm", "batch", "seed"]].itertuples(index=False)
+    }
     free = dict(zip(like["norm"], like["batch_free"], strict=True))
     wanted = ((n, b, s) for n in free for b in ([None] if free[n] else batches) for s in seeds)
     return [cell for cell in wanted if cell not in done]

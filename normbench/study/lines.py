@@ -38,7 +38,9 @@ def points(axes: Axes, look: style.Look, at: Mapping[float, Summary], xs: Sequen
 def level(axes: Axes, look: style.Look, summary: Summary, xs: Sequence[float]) -> None:
     """One value that holds for every x: a line across all, with a band of its sd."""
     axes.axhline(summary.mean, color=look.color, linestyle=look.line, zorder=3)
-    axes.plot(list(xs), [summary.mean] * len(xs), color=look.color, linestyle="", marker=look.marker, markersize=3, zorder=3)
+    axes.plot(
+        list(xs), [summary.mean] * len(xs), color=look.color, linestyle="", marker=look.marker, markersize=3, zorder=3
+    )
     if summary.n > 1:
         low, high = summary.mean - summary.sd, summary.mean + summary.sd
         axes.axhspan(low, high, color=look.color, alpha=0.18, linewidth=0, zorder=2)

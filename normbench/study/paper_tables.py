@@ -22,7 +22,9 @@ def gn_table1(runs: pd.DataFrame) -> Table:
 
 def cbn_table(runs: pd.DataFrame) -> Table:
     """Yao et al. 2021: IN, LN, GN, BN and CBN at 32 images per worker."""
-    return _by_norm(runs, "cbn_table", "cbn_table", "cross_iteration_bn_2021", "feature normalization table", "resnet18")
+    return _by_norm(
+        runs, "cbn_table", "cbn_table", "cross_iteration_bn_2021", "feature normalization table", "resnet18"
+    )
 
 
 def _by_norm(runs: pd.DataFrame, name: str, experiment: str, paper: str, item: str, network: str) -> Table:
@@ -37,7 +39,9 @@ def _by_norm(runs: pd.DataFrame, name: str, experiment: str, paper: str, item: s
         row["ours - BN"] = ours[norm].mean - ours["bn"].mean
         row["published - BN"] = theirs.get(norm, (math.nan, False))[0] - theirs.get("bn", (math.nan, False))[0]
         rows.append(row)
-    words = f"Top-1 error (%) at {experiments.read(experiment).fixed['batch']} images per worker{_ours_on(own)}; {where}. "
+    words = (
+        f"Top-1 error (%) at {experiments.read(experiment).fixed['batch']} images per worker{_ours_on(own)}; {where}. "
+    )
     return _table(name, rows, "norm", words + comparison.caption("mean"), experiment, own, remarks)
 
 
@@ -62,7 +66,9 @@ def gn_table2(runs: pd.DataFrame) -> Table:
         row["published GN - BN"] = _number(row["GN published"]) - _number(row["BN published"])
         rows.append(row)
     words = f"Top-1 error (%){_ours_on(own)}; {where}. "
-    return _table("gn_table2", rows, "images per worker", words + comparison.caption("mean", "paired"), "gn_fig1", own, remarks)
+    return _table(
+        "gn_table2", rows, "images per worker", words + comparison.caption("mean", "paired"), "gn_fig1", own, remarks
+    )
 
 
 def gn_table3(runs: pd.DataFrame) -> Table:
@@ -106,7 +112,9 @@ def _own(runs: pd.DataFrame, experiment: str) -> tuple[pd.DataFrame, list[str]]:
     return own, remarks
 
 
-def _curves(own: pd.DataFrame, runs: pd.DataFrame, paper: str, item: str, network: str, experiment: str) -> pd.DataFrame:
+def _curves(
+    own: pd.DataFrame, runs: pd.DataFrame, paper: str, item: str, network: str, experiment: str
+) -> pd.DataFrame:
     """A paper's numbers for our network and data where it has them, else for its own network on ImageNet."""
     if own.empty and len(runs) and "imagenet" not in set(runs["data"]):
         raise experiments.none_yet(experiment)
@@ -156,7 +164,13 @@ def _number(value: object) -> float:
 
 
 def _table(
-    name: str, rows: Sequence[dict[str, object]], index: str, caption: str, experiment: str, own: pd.DataFrame, remarks: list[str]
+    name: str,
+    rows: Sequence[dict[str, object]],
+    index: str,
+    caption: str,
+    experiment: str,
+    own: pd.DataFrame,
+    remarks: list[str],
 ) -> Table:
     numbers = pd.DataFrame(rows)
     text = pd.DataFrame([_text(row, index) for row in rows]).set_index(index)

@@ -52,7 +52,13 @@ def wj_fig(runs: pd.DataFrame) -> Drawn:
         said = [citation, spread, "" if ended.empty else lines.missing_text(lacking)]
         style.under(figure, "\n".join(filter(None, said)))
     texts = {CURVES[item][0]: {str(int(b)): stats.mean_sd(s) for b, s in line.items()} for item, line in found.items()}
-    numbers = pd.DataFrame(texts).reindex([str(b) for b in batches]).astype(object).fillna("missing").rename_axis("images per worker")
+    numbers = (
+        pd.DataFrame(texts)
+        .reindex([str(b) for b in batches])
+        .astype(object)
+        .fillna("missing")
+        .rename_axis("images per worker")
+    )
     return Drawn(figure, missing=lacking, remarks=remarks, numbers=numbers if drawn else None)
 
 

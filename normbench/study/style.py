@@ -178,7 +178,9 @@ def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) ->
         axes.set_yscale("log")
         low, high = min(values) / 1.12, max(values) * (1.35 if room_above else 1.12)
         axes.set_ylim(low, high)
-        leads = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9) if high < 6 * low else (1, 2, 3, 5, 7) if high < 15 * low else (1, 2, 5)
+        leads = (
+            (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9) if high < 6 * low else (1, 2, 3, 5, 7) if high < 15 * low else (1, 2, 5)
+        )
         ticks = [lead * 10.0**power for power in range(-2, 3) for lead in leads]
         axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
         axes.yaxis.set_minor_locator(NullLocator())

@@ -29,13 +29,17 @@ def summary(runs: pd.DataFrame) -> Table:
         texts = {str(batch): error_vs_batch.in_words(cell) if cell else "" for batch, cell in at.items()}
         shown = "" if math.isnan(robustness) else f"{robustness:.2f}"
         unknown = sum(not math.isnan(value) for value in found.values()) < 2  # one size tells nothing of others
-        text.append({"norm": look.name, **texts, "robustness": shown, "critical batch": "" if unknown else str(critical)})
+        text.append(
+            {"norm": look.name, **texts, "robustness": shown, "critical batch": "" if unknown else str(critical)}
+        )
         row: dict[str, object] = {"norm": norm, "batch_free": any(cell.batch is None for cell in mine)}
         for batch, cell in at.items():
             over = cell.over_seeds if cell else stats.summarise([])
             row |= {f"{batch}": over.mean, f"{batch} sd": over.sd, f"{batch} n": over.n}
             row[f"{batch} diverged"] = cell.diverged if cell else 0
-        numbers.append({**row, "robustness": robustness, "critical_batch": critical.at, "critical_batch_open": critical.open})
+        numbers.append(
+            {**row, "robustness": robustness, "critical_batch": critical.at, "critical_batch_open": critical.open}
+        )
     order = pd.DataFrame(numbers).sort_values(["robustness", "norm"], na_position="last").index
     where = f"{chosen['model'].iloc[0]} on {chosen['data'].iloc[0]}, {chosen['protocol'].iloc[0]}"
     words = f"Top-1 error (%) by images per worker, {where}, the most robust norm first; "

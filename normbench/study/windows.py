@@ -48,6 +48,8 @@ def cbn_burnin(runs: pd.DataFrame) -> Drawn:
 
 def _own(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
     own, remarks = experiments.belonging(runs, name)
+    if own.empty:
+        raise experiments.none_yet(name)
     swept = [key for part in experiments.parts(name) for key in experiments.read(part).swept]
     refuse_unlike(own, "a figure", (*setting_free(own), *swept))
     return own, remarks
@@ -85,7 +87,9 @@ def _drawn(
         style.value_axis(axes, stats.ends([summary for _, _, line in found for summary in line.values()]))
         style.legend(figure, handles)
         spread = any(summary.n > 1 for _, _, line in found for summary in line.values())
-        style.under(figure, "\n".join(filter(None, ["Mean ± sd over n seeds." if spread else "", lines.missing_text(lacking)])))
+        style.under(
+            figure, "\n".join(filter(None, ["Mean ± sd over n seeds." if spread else "", lines.missing_text(lacking)]))
+        )
     table = pd.DataFrame({label: {f"{at:g}": stats.mean_sd(s) for at, s in line.items()} for _, label, line in found})
     table = table.reindex([f"{at:g}" for at in xs]).astype(object).fillna("missing").rename_axis(x.partition(" (")[0])
     return Drawn(figure, missing=lacking, remarks=remarks, numbers=table)

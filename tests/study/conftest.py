@@ -38,7 +38,7 @@ def write_run(
         *groups, name = key.split("__")
         node = config
         for group in groups:
-            node = node[group]
+            node = node.setdefault(group, {})
         node[name] = value
     records.write_config(folder, config)
     for epoch in range(1, epochs + 1):

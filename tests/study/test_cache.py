@@ -41,7 +41,9 @@ def test_a_second_reading_opens_nothing_and_gives_the_same_tables(
     make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some(make_run, tmp_path)
-    records.append_row(make_run(tmp_path, norm="gn", batch_free=True, epochs=0), {"epoch": 1, "top1_error_pct": None, "x": 2})
+    records.append_row(
+        make_run(tmp_path, norm="gn", batch_free=True, epochs=0), {"epoch": 1, "top1_error_pct": None, "x": 2}
+    )
     first = collect.read(tmp_path)
     seen = opened(monkeypatch)
     same(collect.read(tmp_path), first)
@@ -49,7 +51,9 @@ def test_a_second_reading_opens_nothing_and_gives_the_same_tables(
     assert seen == []
 
 
-@pytest.mark.parametrize("change", ["append", "same size and time", "result gone", "new run", "run gone", "torn", "held"])
+@pytest.mark.parametrize(
+    "change", ["append", "same size and time", "result gone", "new run", "run gone", "torn", "held"]
+)
 def test_any_change_shows_and_only_what_changed_is_read(
     make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:

@@ -49,7 +49,9 @@ def test_ten_norms_in_one_figure_differ_in_colour_or_in_marker_and_line() -> Non
             assert one.color != other.color or (one.marker != other.marker and one.line != other.line)
 
 
-def test_runs_with_options_that_an_experiment_does_not_ask_for_are_left_out_and_said(make_run: Any, tmp_path: Path) -> None:
+def test_runs_with_options_that_an_experiment_does_not_ask_for_are_left_out_and_said(
+    make_run: Any, tmp_path: Path
+) -> None:
     for batch in (32, 2):
         make_run(tmp_path, batch=batch)
         make_run(tmp_path, batch=batch, eval_also=["batch"], seed=1)

@@ -9,7 +9,13 @@ import pytest
 from normbench.config import ConfigError
 from normbench.study import collect, table, tables
 
-PAPER = {"data__name": "imagenet", "model__name": "resnet50", "protocol__name": "per_worker", "workers": 8, "sgd_batch": 256}
+PAPER = {
+    "data__name": "imagenet",
+    "model__name": "resnet50",
+    "protocol__name": "per_worker",
+    "workers": 8,
+    "sgd_batch": 256,
+}
 
 
 def rows(made: table.Table) -> dict[str, dict[str, Any]]:
@@ -70,11 +76,13 @@ def test_the_summary_puts_the_most_robust_first_and_leaves_variants_out(make_run
 def test_three_files_hold_one_table_and_two_writings_the_same_bytes(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path / "runs")
     for out in ("one", "two"):
-        tables.main(["gn_table1", "summary", "data=digits", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / out)])
+        tables.main(
+            ["gn_table1", "summary", "data=digits", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / out)]
+        )
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == [f"{name}.{kind}" for name in ("gn_table1", "summary") for kind in ("csv", "md", "tex")]
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
-    read = list(csv.DictReader((tmp_path / "one" / "gn_table1.csv").open(encoding="utf-8")))
+    read = list(csv.DictReader((tmp_path / "one" / "gn_table1.csv").read_text(encoding="utf-8").splitlines()))
     assert (read[0]["norm"], float(read[0]["ours"])) == ("BN", 7.5)
     assert "| BN | 7.50 (1) | 23.60 |" in (tmp_path / "one" / "gn_table1.md").read_text(encoding="utf-8")
     latex = (tmp_path / "one" / "gn_table1.tex").read_text(encoding="utf-8")
