@@ -74,7 +74,7 @@ def save(root: Path, entries: Iterable[tuple[Leaf, str, dict[str, Any], Columns]
         index["rows"].append({name: value for name, value in row.items() if name != "path"})
         index["at"].append([list(blocks).index(shape), len(next(iter(columns.values()), []))])
         block.append(columns)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for place, (shape, like) in enumerate(blocks.items()):
         index["blocks"].append([name for name, _ in shape])
         for column, (name, _) in enumerate(shape):

@@ -5,6 +5,7 @@ DEFINITIONS are the words; every table that shows one of these numbers has them 
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -66,7 +67,7 @@ def critical_batch(found: dict[int, float]) -> Critical:
     sizes = sorted((batch for batch, value in found.items() if not math.isnan(value)), reverse=True)
     if sizes and found[sizes[0]] >= POINT:
         return Critical(float(sizes[0]), open=True)
-    for larger, batch in zip(sizes, sizes[1:], strict=False):
+    for larger, batch in pairwise(sizes):
         if found[batch] >= POINT:
             if math.isinf(found[batch]):
                 return Critical(float(batch))

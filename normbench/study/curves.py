@@ -169,7 +169,9 @@ def _drawn(
         for place, ax in enumerate(axes):
             ax.set_ylabel(y if place % columns == 0 else "")
         _scale(axes, heights, y)
-        style.legend(figure, handles, ncols)
+        there = {curve.look.name for panel in panels for curve in panel.curves if len(curve.epochs)}
+        absent = {curve.look.name for panel in panels for curve in panel.curves} - there
+        style.legend(figure, [line for line in handles if alone or line.get_label() not in absent], ncols)
         spread = "" if own.empty or own["seed"].nunique() < 2 else "Mean ± sd over seeds."
         said = [spread, source, lines.missing_text([] if alone else lacking)]
         style.under(figure, " ".join(filter(None, said)))

@@ -111,10 +111,8 @@ def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -
         said.append("Mean ± sd over n seeds.")
     if theirs is not None and published.recalled(theirs):
         said.append("Hollow: recalled from memory.")
-    if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        said.append(f"Missing: {', '.join(lacking[:3])}{more}.")
-    return "\n".join(said)
+    said.append(lines.missing_text(lacking))
+    return "\n".join(filter(None, said))
 
 
 def _numbers(cells: list[Cell], grid: Grid) -> pd.DataFrame | None:

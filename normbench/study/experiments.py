@@ -146,6 +146,19 @@ def is_of(label: str, wanted: Experiment) -> bool:
 # ---------------------------------------------------------------------------- what is missing
 
 
+def in_short(lacking: list[str]) -> list[str]:
+    """Cells in words with those of one norm together: "bn at 4" and "bn at 2" are "bn at 4/2"."""
+    found: list[str] = []
+    for text in lacking:
+        norm, at, batch = text.rpartition(" at ")
+        same = found and at and batch.isdigit() and re.fullmatch(re.escape(norm) + r" at [\d/]+", found[-1])
+        if same:
+            found[-1] += f"/{batch}"
+        else:
+            found.append(text)
+    return found
+
+
 def missing(runs: pd.DataFrame, name: str) -> list[str]:
     """The cells of a figure's experiments with fewer finished seeds than they ask for, in words."""
     return list(dict.fromkeys(text for part in parts(name) for text in _missing(runs, read(part))))
@@ -174,7 +187,8 @@ def _of_cell(runs: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
 
 
 def _in_words(cell: dict[str, str], finished: int, seeds: int, unfinished: int, batch_free: bool) -> str:
-    options = [f"{key.rpartition('.')[2]}={value}" for key, value in cell.items() if key not in ("norm", "batch")]
+    shown = {key: value for key, value in cell.items() if value != "null"}  # what is off goes without saying
+    options = [f"{key.rpartition('.')[2]}={value}" for key, value in shown.items() if key not in ("norm", "batch")]
     batch = f"at {cell['batch']}" if "batch" in cell and not batch_free else ""
     have = [f"{finished} of {seeds} seeds" if finished else "", f"{unfinished} unfinished" if unfinished else ""]
     details = ", ".join(filter(None, have))

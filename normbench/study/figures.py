@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
         for remark in drawn.remarks:
             console.print(remark, markup=False)
         if drawn.missing:
-            console.print(f"missing: {', '.join(drawn.missing)}", markup=False)
+            console.print(f"missing: {', '.join(experiments.in_short(drawn.missing))}", markup=False)
             for line in [*experiments.commands(name, settings(chosen, filters)), *drawn.fill]:
                 console.print(f"fill it: {line}", markup=False)
         console.print(f"wrote {', '.join(map(str, written))}", markup=False)

@@ -3,6 +3,7 @@
 import math
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 
@@ -29,14 +30,14 @@ def all_norms(runs: pd.DataFrame) -> Drawn:
     lacking = experiments.missing(own, "all_norms")
     with style.paper():
         figure, axes = style.new_axes(0.6 + 0.135 * len(order))
-        shown = errors.loc[order]
-        low, high = float(shown.min(axis=None)), float(shown.max(axis=None))
+        shown = errors.loc[order].to_numpy()
+        low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
         colors = LogNorm(low, max(high, low * 1.01))
-        axes.imshow(shown.to_numpy(), cmap="cividis", norm=colors, aspect="auto")
+        axes.imshow(shown, cmap="cividis", norm=colors, aspect="auto")
         scale = matplotlib.colormaps["cividis"]
         for y, norm in enumerate(order):
             for x, batch in enumerate(batches):
-                value = float(shown.loc[norm, batch])
+                value = float(shown[y, x])
                 diverged = (norm, batch) in lost or (norm, None) in lost
                 text = "div." if diverged and math.isnan(value) else "" if math.isnan(value) else f"{value:.1f}"
                 text += "*" if diverged and not math.isnan(value) else ""

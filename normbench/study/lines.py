@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from normbench.study import published, stats, style
+from normbench.study import experiments, published, stats, style
 from normbench.study.stats import Summary
 
 
@@ -86,5 +86,6 @@ def paper_points(axes: Axes, theirs: pd.DataFrame, x: str, look: style.Look, joi
 
 def missing_text(lacking: Sequence[str]) -> str:
     """What a figure lacks, in a line of its small print."""
-    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
-    return f"Missing: {', '.join(lacking[:4])}{more}." if lacking else ""
+    short = experiments.in_short(list(lacking))
+    more = f" and {len(short) - 4} more" if len(short) > 4 else ""
+    return f"Missing: {', '.join(short[:4])}{more}." if short else ""

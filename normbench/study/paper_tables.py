@@ -8,7 +8,7 @@ import pandas as pd
 
 from normbench.study import comparison, experiments, published, stats, style
 from normbench.study.selection import plain, refuse_unlike, setting_free
-from normbench.study.stats import METRIC, Summary
+from normbench.study.stats import Summary
 from normbench.study.table import Table
 
 Theirs = dict[str, tuple[float, bool]]  # by norm label: the value, and whether it is recalled
@@ -87,7 +87,7 @@ def gn_table3(runs: pd.DataFrame) -> Table:
         at = {label.removeprefix(f"gn-{key}"): cell for label, cell in theirs.items()}
         wanted = experiments.read(part).swept[field] if len(own) else []
         told = [*at] if same or own.empty else []
-        measured_at = mine[field].astype(int) if len(mine) else []
+        measured_at = [int(value) for value in mine[field]] if len(mine) else []
         values = sorted({*map(int, [*wanted, *told]), *measured_at}, reverse=True)
         block = []
         for value in values:

@@ -37,7 +37,9 @@ class Look:
 # Okabe & Ito's colours. BN blue, GN red as in the GN paper.
 _BLUE, _RED, _GREEN, _ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 _SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#b5a600"  # their yellow is too light for a line
-_SOLID, _DASH, _DOT = "-", (0, (4.0, 1.5)), ":"
+_SOLID: LineStyle = "-"
+_DOT: LineStyle = ":"
+_DASH = (0, (4.0, 1.5))
 _LONG, _DOTDASH, _SHORT = (0, (7.0, 2.0)), (0, (5.0, 1.5, 1.0, 1.5)), (0, (1.8, 1.2))
 
 # A family shares a colour; marker and line tell its members apart.
@@ -75,7 +77,7 @@ _SPARE_COLORS = (_GREEN, _ORANGE, _PURPLE, _SKY, _YELLOW, _BLACK)
 _SPARE_MARKERS = ("p", ">", "<", "H", "8", "1", "2")
 _SHADES = ("#00224e", "#3a4c84", "#6d7a8e", "#a19b6d", "#e0b53c")  # cividis: an order that print keeps
 _SHADE_MARKERS = ("o", "s", "^", "D", "v")
-_SHADE_LINES = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT)
+_SHADE_LINES: tuple[LineStyle, ...] = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT)
 
 
 def shades(names: list[str]) -> list[Look]:
@@ -165,7 +167,7 @@ def _legend_width(labels: list[str], columns: int) -> float:
     sizes = [rows + (place < longer) for place in range(columns)]
     starts = [sum(sizes[:place]) for place in range(columns)]
     longest = [max(map(len, labels[start : start + size])) for start, size in zip(starts, sizes, strict=True)]
-    return sum(0.44 + 0.053 * letters for letters in longest)
+    return sum(0.48 + 0.054 * letters for letters in longest)
 
 
 def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) -> None:

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         for remark in table.remarks:
             console.print(remark, markup=False)
         if table.missing:
-            console.print(f"missing: {', '.join(table.missing)}", markup=False)
+            console.print(f"missing: {', '.join(experiments.in_short(table.missing))}", markup=False)
             for line in experiments.commands(table.experiment, figures.settings(chosen, filters)):
                 console.print(f"fill it: {line}", markup=False)
         console.print(f"wrote {', '.join(map(str, written))}", markup=False)

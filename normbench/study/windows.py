@@ -1,7 +1,6 @@
 """Error against an option of a norm: CBN's window, CBN's burn-in."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator

@@ -75,7 +75,7 @@ class Probe:
             self._grads = gamma * g.mean(), (scaled * g).mean()  # no division: gamma may be 0
 
         watched = out.clone()  # out may be a view, whose hook an in-place ReLU behind it would lose
-        watched.register_hook(keep)  # type: ignore[no-untyped-call]
+        watched.register_hook(keep)
         return watched
 
 

@@ -78,7 +78,7 @@ def test_missing_cells_are_named_with_the_command_and_the_rest_is_drawn(
             make_run(tmp_path, batch=batch, seed=seed, state="cut" if (batch, seed) == (2, 1) else "done")
     figures.main(["gn_fig1", "data=digits", "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
-    assert "missing: bn at 16, bn at 8, bn at 4, bn at 2 (1 of 2 seeds, 1 unfinished), gn at 32," in printed
+    assert "missing: bn at 16/8/4, bn at 2 (1 of 2 seeds, 1 unfinished), gn at 32/16/8/4/2" in printed
     assert "fill it: python -m normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8" in printed
     assert (tmp_path / "out" / "gn_fig1.png").stat().st_size > 10_000
 
