@@ -117,7 +117,7 @@ class MovingAverageBatchNorm(BatchNorm):
             else:  # eval_stats=batch: each mini-batch's own
                 m, chi_bar2, r, settled = 1, chi2, torch.ones_like(chi2), torch.zeros_like(self.steps, dtype=torch.bool)
         given = (y, self.weight, self.bias, chi_bar2, r, settled, self.psis, self.backward_steps, m, self.eps)
-        return _Moving.apply(*given)  # type: ignore[no-any-return]
+        return _Moving.apply(*given)
 
     def _moving(self, chi2: Tensor, m: int, update: bool) -> tuple[Tensor, Tensor, Tensor]:
         """chi_bar^2 and r of this batch, (workers, C) each, and whether the window counts yet."""

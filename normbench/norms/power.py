@@ -106,7 +106,7 @@ class PowerNorm(BatchNorm):
             if update:
                 self._move(batch)
         own = (psi2, batch, exact, self.nu, self.momentum, self.eps, self.backward_scale == "batch")
-        return _Power.apply(y, self.weight, self.bias, *own)  # type: ignore[no-any-return]
+        return _Power.apply(y, self.weight, self.bias, *own)
 
     def _move(self, batch: Tensor) -> None:
         batch = batch.to(self.psi2.dtype)
