@@ -35,6 +35,8 @@ def _short(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and "${" in value:
+        return "by the model"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
