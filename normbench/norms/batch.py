@@ -64,7 +64,9 @@ class BatchNorm(Norm):
             update = False
         mean, var = (tile(self.running_mean, groups), tile(self.running_var, groups)) if update else (None, None)
         weight, bias = self._affine(groups)
-        out = merge(F.batch_norm(split(y, groups), mean, var, weight, bias, True, self.momentum, self.eps), y)
+        cudnn = torch.backends.cudnn.enabled
+        out = torch.batch_norm(split(y, groups), weight, bias, mean, var, True, self.momentum, self.eps, cudnn)
+        out = merge(out, y)
         if groups > 1 and mean is not None and var is not None:  # with one worker they are the buffers themselves
             self._keep(mean.view(groups, -1), var.view(groups, -1))
         return out
