@@ -19,15 +19,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from normbench import paths, records
+from normbench import paths, records, usage
 from normbench.compose import cells, config_of, model_label, norm_label, resolve, welcome
 from normbench.config import Config, ConfigError
 from normbench.execute import execute, finished, folder_of
 
-HYDRA_FLAGS = {  # flags that are Hydra's business, and how many values each takes
-    "--help": 0, "-h": 0, "--hydra-help": 0, "--version": 0, "--resolve": 0, "--info": 1, "-i": 1, "--cfg": 1, "-c": 1,
-    "--package": 1, "-p": 1, "--shell-completion": 0, "-sc": 0,
-}  # fmt: skip
+HYDRA_FLAGS = {"--hydra-help", "--version", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
+HYDRA_FLAGS |= {"--shell-completion", "-sc"}
 INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 
@@ -49,6 +47,9 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        print(usage.text([a for a in arguments if not a.startswith("-")]))
+        return 0
     if any(a.split("=")[0] in HYDRA_FLAGS for a in arguments):
         _hydra_app(arguments)
         return 0
@@ -85,7 +86,7 @@ def _sweep(overrides: list[str]) -> int:
 
 
 def _hydra_app(arguments: list[str]) -> None:
-    """Hands over to Hydra: --help, completion, and the sweeper with its launcher."""
+    """Hands over to Hydra: its flags, completion, and the sweeper with its launcher."""
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name="config")(job)()
 
@@ -168,7 +169,7 @@ def _guard_leader(arguments: list[str]) -> int:
     except (ConfigError, records.Busy) as e:
         print(f"normbench: {e}", file=sys.stderr)
         return 1
-    except SystemExit as e:  # Hydra's own end of --help
+    except SystemExit as e:  # Hydra's own end of --cfg and its other flags
         if e.code:
             raise
         return 0

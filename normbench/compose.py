@@ -37,6 +37,12 @@ def config_of(overrides: list[str]) -> Config:
         return resolve(_compose(welcome(overrides)))
 
 
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration as Hydra composes it, its values not yet checked."""
+    with _hydra():
+        return _compose(welcome(overrides))
+
+
 def cells(overrides: list[str], files: bool = True) -> list[Config]:
     """The Configs of a sweep, one a distinct run, in the order in which they are launched.
 

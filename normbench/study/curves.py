@@ -151,7 +151,9 @@ def _drawn(
     panels: Sequence[Panel], own: pd.DataFrame, name: str, handles: list[Line2D], remarks: list[str], alone: bool,
     x: str = "epoch", y: str = "error (%)", ncols: int = 2, source: str = "",
 ) -> Drawn:  # fmt: skip
-    """The panels on one scale, in rows of two."""
+    """The panels on one scale, in rows of two; raises ConfigError where there is none."""
+    if not panels:
+        raise experiments.none_yet(name)
     columns = 2 if len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
     lacking = experiments.missing(own, name)

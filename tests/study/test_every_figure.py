@@ -178,3 +178,14 @@ def test_everything_works_where_torch_is_not_installed(make_run: Any, tmp_path: 
     assert done.returncode == 0, done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"collected.csv", "demo.pdf", "gn_fig4.svg", "all_norms.png", "gn_table1.tex", "summary.csv"} <= written
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_one_run_of_another_grid_is_drawn_or_the_figure_says_what_it_lacks(
+    name: str, make_run: Any, tmp_path: Path
+) -> None:
+    make_run(tmp_path, batch=2)
+    try:
+        figures.FIGURES[name](collect.runs(tmp_path)[0])
+    except ConfigError as e:
+        assert "make them with" in str(e) or "goes on" in str(e) or "profile" in str(e), str(e)
