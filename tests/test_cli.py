@@ -109,7 +109,7 @@ def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None
 
 
 def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=200", "batch=8"]
+    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=20000", "batch=8"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while "epoch 2/" not in process.stdout.readline():
@@ -127,7 +127,7 @@ def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: P
 
 
 def test_the_state_of_a_killed_run_is_cut_not_running(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=200", "batch=8"]
+    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=20000", "batch=8"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     while not list(tmp_path.rglob("checkpoint.pt")):
         time.sleep(0.05)
