@@ -112,6 +112,7 @@ _LEAST: dict[str, float] = {
     "recipe.fc_std": 0,
     "precise_images": 1,
     "probe.every": 1,
+    "train.micro_workers": 1,
     "threads": 1,
     "eval_batch": 1,
     "checkpoint_steps": 1,

@@ -96,6 +96,11 @@ class Probe:
 
 
 @dataclass
+class Train:
+    micro_workers: int | None = None  # virtual workers played in one forward; None: all of a process at once
+
+
+@dataclass
 class Tracker:
     name: str = "none"
     project: str = "normbench"
@@ -110,6 +115,7 @@ class Config:
     recipe: Recipe = field(default_factory=Recipe)
     protocol: Protocol = field(default_factory=Protocol)
     probe: Probe = field(default_factory=Probe)
+    train: Train = field(default_factory=Train, metadata=HARDWARE)
     tracker: Tracker = field(default_factory=Tracker, metadata=HARDWARE)
     experiment: Any = field(default=None, metadata=HARDWARE)
     batch: int = 32

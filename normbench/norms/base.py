@@ -1,5 +1,6 @@
 """What every norm is: a module behind one conv, with gamma and beta per channel."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -24,6 +25,7 @@ class Norm(nn.Module):
     exact_gradient: ClassVar[bool] = True  # backward is forward's derivative; a paper may stop or replace gradients
     synchronized: ClassVar[bool] = False  # one statistic over all workers' images, so nothing is one worker's own
     sequential: ClassVar[bool] = False  # a worker's statistics hold those of the workers before it as well
+    histories: ClassVar[dict[str, int]] = {}  # buffers in which each worker has its own past, and their axis of workers
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
@@ -43,6 +45,12 @@ class Norm(nn.Module):
 
     def plan(self, *, sgd_batch: int, steps_per_epoch: int, epochs: int) -> None:
         """Told once, before training, how long the run is: schedules in images or epochs become steps here."""
+
+    def remembered(self) -> Iterator[tuple[str, Tensor, int]]:
+        """Name, buffer and axis of the workers for each history that this layer has."""
+        for name, axis in self.histories.items():
+            if name in self._buffers:  # an option may do without
+                yield name, self.get_buffer(name), axis
 
     def extra_repr(self) -> str:
         return f"{self.channels}, workers={self.workers}"

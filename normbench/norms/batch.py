@@ -7,11 +7,13 @@ channel for each pair of worker and channel, and one native call takes every wor
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules._functions import SyncBatchNorm as synchronized_kernels
 
 from normbench.config import ConfigError
 from normbench.norms.base import Norm, per_channel, statistics_dtype
+from normbench.norms.running import follow
 from normbench.parallel import dist
-from normbench.parallel.workers import merge, split, tile
+from normbench.parallel.workers import memory_format, merge, split, tile
 
 
 class BatchNorm(Norm):
@@ -124,12 +126,16 @@ class BatchNorm(Norm):
 
 
 class SyncBatchNorm(BatchNorm):
-    """Batch normalization over the images of all workers (Peng et al. 2018, MegDet, section 3.3).
+    """Batch normalization over the images of several workers together (Peng et al. 2018, MegDet, section 3.3).
 
-    With one process it is batch normalization of the whole SGD batch. With several, each adds its sum, sum of squares and
-    count; mean and variance follow from the sums, and so does the gradient, through the same all-reduce. Runs on CPU too.
+    Training: as BatchNorm, mu and the biased var over the images of all workers, or of sync_size of them: worker i is of
+    group i // sync_size. Every rank adds what its workers have to the groups' sums, and to those of the squares about the
+    means; the gradient goes back through the same all-reduces. With one process and one group it is batch normalization of
+    the SGD batch, and on CUDA with several it is torch's own kernels, as in nn.SyncBatchNorm. Runs on CPU too.
+    Evaluation: as BatchNorm; running_mean and running_var are those of worker 0's group, or the mean over the workers.
 
-    Shapes, options and evaluation: as BatchNorm; running statistics are equal on all workers.
+    Shapes: as BatchNorm. Options: as BatchNorm; sync_size null: workers that share a statistic, all of them; 1 is bn.
+    Raises ConfigError where sync_size does not divide the workers, and as BatchNorm.
     """
 
     name = "syncbn"
@@ -137,32 +143,77 @@ class SyncBatchNorm(BatchNorm):
     paper = "Peng et al. 2018"
     synchronized = True
 
+    def __init__(
+        self,
+        conv: nn.Module,
+        *,
+        relu: bool = False,
+        workers: int = 1,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        sync_size: int | None = None,
+    ) -> None:
+        super().__init__(conv, relu=relu, workers=workers, eps=eps, momentum=momentum)
+        total = workers * dist.world_size()
+        self.sync_size = total if sync_size is None else sync_size
+        if self.sync_size < 1 or total % self.sync_size:
+            fits = ", ".join(str(s) for s in range(1, total + 1) if total % s == 0)
+            raise ConfigError(f"norm.sync_size={sync_size} must divide the {total} workers: one of {fits}")
+
     def _batch_norm(self, y: Tensor, groups: int, update: bool) -> Tensor:
-        if not self.training or dist.world_size() == 1:
+        together = self.sync_size == self.workers * dist.world_size()
+        if not self.training or (together and dist.world_size() == 1):
             return super()._batch_norm(y, 1 if self.training else groups, update)
         if self._measured is not None:
             self._measure(y)
-        axes = [0, *range(2, y.dim())]
-        x = y.to(statistics_dtype(y))
-        values = y.numel() // y.shape[1] * dist.world_size()  # every rank has as many images
-        mean = dist.all_reduce(x.sum(axes)) / values
-        centred = x - per_channel(mean, x)
-        var = dist.all_reduce((centred * centred).sum(axes)) / values
-        if update and self._measured is None:
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.detach(), self.momentum)
-                self.running_var.lerp_(var.detach() * (values / (values - 1)), self.momentum)
-        out = centred * per_channel((var + self.eps).rsqrt(), x)
-        if self.weight is not None and self.bias is not None:
-            out = out * per_channel(self.weight, x) + per_channel(self.bias, x)
-        return out.to(y.dtype)
+            update = False
+        return self._native(y, update) if together and y.is_cuda else self._reduced(y, update)
+
+    def _reduced(self, y: Tensor, update: bool) -> Tensor:
+        """By differentiable all-reduces of (groups, C) sums: on any device, for any groups."""
+        workers, ranks = self.workers, dist.world_size()
+        order = torch.arange(workers, device=y.device) * ranks + dist.rank()
+        group = order // self.sync_size  # of each local worker
+        groups = workers * ranks // self.sync_size
+        x = split(y.to(statistics_dtype(y)), workers)
+        axes = [0, *range(2, x.dim())]
+        values = x.numel() // x.shape[1] * self.sync_size  # every worker has as many images
+
+        def mean_of_group(v: Tensor) -> Tensor:
+            """The mean over a worker's group, (workers, C), of what v has of each of its images and positions."""
+            own = v.sum(axes).view(workers, -1)
+            sums = dist.all_reduce(own.new_zeros(groups, own.shape[1]).index_add(0, group, own))
+            return sums.index_select(0, group) / values
+
+        mean = mean_of_group(x)
+        centred = x - per_channel(mean.flatten(), x)
+        var = mean_of_group(centred * centred)
+        if update:
+            follow(self.running_mean, mean.detach(), self.momentum, self.average_workers)
+            follow(self.running_var, var.detach() * (values / (values - 1)), self.momentum, self.average_workers)
+        out = centred * per_channel((var + self.eps).rsqrt().flatten(), x)
+        weight, bias = self._affine(workers)
+        if weight is not None and bias is not None:
+            out = out * per_channel(weight, x) + per_channel(bias, x)
+        return merge(out.to(y.dtype), y)
+
+    def _native(self, y: Tensor, update: bool) -> Tensor:
+        """By the kernels of nn.SyncBatchNorm, over the images of all ranks."""
+        running = (self.running_mean, self.running_var) if update else (None, None)
+        world, ranks = torch.distributed.group.WORLD, dist.world_size()
+        y = y.contiguous(memory_format=memory_format(y))
+        out: Tensor = synchronized_kernels.apply(
+            y, self.weight, self.bias, *running, self.eps, self.momentum, world, ranks
+        )
+        return out
 
 
-class FrozenBatchNorm(BatchNorm):
+class FrozenBatchNorm(SyncBatchNorm):
     """Batch normalization as a fixed affine layer (He et al. 2016; Wu & Johnson 2021, section 3.4: FrozenBN).
 
     y = gamma_c (x - running_mean) / sqrt(running_var + eps) + beta_c in training and evaluation, with statistics that no
-    step changes: those of a checkpoint, or measured once over training images before training.
+    step changes: those of a checkpoint, or measured once over training images before training, while each layer normalizes
+    by the statistics of the SGD batch.
 
     Shapes: as BatchNorm. Options: eps 1e-5. checkpoint: the checkpoint.pt to start from, weights and statistics; null:
     measure. train_affine: whether gamma and beta are learned (true) or fixed too (detectron2's FrozenBatchNorm2d).
@@ -172,6 +223,7 @@ class FrozenBatchNorm(BatchNorm):
     over = "nothing: fixed statistics"
     paper = "Wu & Johnson 2021"
     batch_free = True
+    synchronized = False  # but while measuring
 
     def __init__(
         self,
@@ -191,5 +243,5 @@ class FrozenBatchNorm(BatchNorm):
 
     def forward(self, y: Tensor) -> Tensor:
         if self._measured is not None:
-            return self._batch_norm(y, 1, update=False)
+            return self._batch_norm(y, self.workers, update=False)
         return F.batch_norm(y, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)

@@ -36,6 +36,7 @@ class BatchChannelNorm(BatchNorm):
     name = "bcn"
     over = "as bn, then as gn"
     paper = "Qiao et al. 2019b"
+    histories = {"estimated_mean": 0, "estimated_var": 0}  # of micro
 
     estimated_mean: Tensor
     estimated_var: Tensor

@@ -38,6 +38,7 @@ class GroupBatchNorm(BatchNorm):
     name = "group_batch"
     over = "some of a worker's images, C/G channels, all positions"
     paper = "Summers & Dinneen 2020"
+    histories = {"worker_mean": 0, "worker_var": 0}
 
     worker_mean: Tensor
     worker_var: Tensor

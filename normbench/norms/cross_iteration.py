@@ -42,7 +42,7 @@ class NaiveCrossIterationBatchNorm(BatchNorm):
     name = "cbn_naive"
     over = "a worker's last k batches, one channel, all positions"
     paper = "Yao et al. 2021"
-    histories: tuple[str, ...] = ("past_mean", "past_square")  # what each worker has for itself
+    histories = {"past_mean": 0, "past_square": 0}
 
     past_mean: Tensor
     past_square: Tensor
@@ -179,7 +179,7 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
     over = "a worker's last k batches carried to the present weights, one channel, all positions"
     needs_input = True
     exact_gradient = False  # the way through the window is closed to theta
-    histories = ("past_mean", "past_square", "past_patch", "past_product")
+    histories = {"past_mean": 0, "past_square": 0, "past_patch": 0, "past_product": 0}
 
     past_patch: Tensor
     past_product: Tensor

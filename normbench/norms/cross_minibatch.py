@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from normbench.config import ConfigError
 from normbench.norms.batch import BatchNorm
 from normbench.norms.native import Pooled, moments
 from normbench.parallel import dist
@@ -13,8 +12,8 @@ from normbench.parallel.workers import merge, split
 class CrossMiniBatchNorm(BatchNorm):
     """Batch normalization over the mini-batches so far of one SGD batch (Bochkovskiy et al. 2020, YOLOv4: CmBN).
 
-    The mini-batches of an SGD batch are the virtual workers' batches, played with the same weights in the order of the
-    workers. Training: mini-batch j normalizes by mu_j = (m_0 + ... + m_j) / (j+1) and sigma_j^2 = (q_0 + ... + q_j) /
+    The mini-batches of an SGD batch are the workers' batches, with the same weights, in the order of the workers; real ones,
+    which run side by side, tell each other their moments. Training: mini-batch j normalizes by mu_j = (m_0 + ... + m_j) / (j+1) and sigma_j^2 = (q_0 + ... + q_j) /
     (j+1) - mu_j^2, m_i and q_i the means of x and of x^2 over the images of mini-batch i and all positions of channel
     c; only its own m_j and q_j have a gradient. Nothing is carried from one SGD batch to the next, so nothing needs
     compensation; with one worker it is BN. running_mean and running_var move at every mini-batch toward mu_j and the
@@ -25,7 +24,7 @@ class CrossMiniBatchNorm(BatchNorm):
     Options: eps 1e-5. momentum 0.01 (darknet), the weight of the new value at each mini-batch.
     Darknet (batchnorm_layer.c, batch_normalize=2) divides the sum of squares by M - 1 and takes max(q, m^2); its x that
     came out infinite stays unnormalized. Neither is done here.
-    Raises ConfigError under several ranks, which have no order among their mini-batches, and as BatchNorm.
+    Raises ConfigError as BatchNorm.
     """
 
     name = "cmbn"
@@ -38,11 +37,6 @@ class CrossMiniBatchNorm(BatchNorm):
         self, conv: nn.Module, *, relu: bool = False, workers: int = 1, eps: float = 1e-5, momentum: float = 0.01
     ) -> None:
         super().__init__(conv, relu=relu, workers=workers, eps=eps, momentum=momentum)
-        if dist.world_size() > 1:
-            raise ConfigError(
-                f"norm=cmbn accumulates over the workers' batches in order, which {dist.world_size()} processes side "
-                "by side cannot; run it in one process, without torchrun"
-            )
 
     def forward(self, y: Tensor) -> Tensor:
         if not self.training:
@@ -52,8 +46,9 @@ class CrossMiniBatchNorm(BatchNorm):
         values = groups.numel() // groups.shape[1]
         with torch.no_grad():
             flat_mean, flat_var = moments(groups)
-            mean, var = flat_mean.view(self.workers, -1), flat_var.view(self.workers, -1)
-            before = torch.arange(self.workers, device=y.device, dtype=mean.dtype).unsqueeze(1)
+            own = torch.stack([flat_mean.view(self.workers, -1), flat_var.view(self.workers, -1)], 1)
+            mean, var = dist.all_workers(own).unbind(1)  # (all workers, C), in their order
+            before = torch.arange(len(mean), device=y.device, dtype=mean.dtype).unsqueeze(1)
             off = mean - mean[:1]  # means relative to the first: no cancellation in the variance
             square = var + off.square()
             off_sum, square_sum = off.cumsum(0), square.cumsum(0)
@@ -67,16 +62,16 @@ class CrossMiniBatchNorm(BatchNorm):
                 off_so_far = off_sum / seen
                 var_so_far = (square_sum / seen - off_so_far.square()).clamp_min(0)
                 self._run(mean[:1] + off_so_far, var_so_far * (seen * values / (seen * values - 1)))
-        past = (past_off + mean[:1]).flatten(), past_var.flatten(), share.flatten()
+        past = (dist.own_workers(v).flatten() for v in (past_off + mean[:1], past_var, share))
         batch = flat_mean, flat_var, torch.ones_like(flat_mean)
         out = Pooled.apply(groups, *batch, *past, *self._affine(self.workers), self.eps, True)
         return merge(out, y)
 
     def _run(self, mean: Tensor, var: Tensor) -> None:
-        """One step of the running statistics for each mini-batch's (workers, C) ones, in their order."""
-        order = torch.arange(self.workers - 1, -1, -1, device=mean.device, dtype=mean.dtype)
+        """One step of the running statistics for each mini-batch's (all workers, C) ones, in their order."""
+        order = torch.arange(len(mean) - 1, -1, -1, device=mean.device, dtype=mean.dtype)
         part = (self.momentum * (1 - self.momentum) ** order).unsqueeze(1)
-        kept = (1 - self.momentum) ** self.workers
+        kept = (1 - self.momentum) ** len(mean)
         running = [
             kept * old + (part * new).sum(0) for old, new in ((self.running_mean, mean), (self.running_var, var))
         ]

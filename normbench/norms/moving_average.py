@@ -56,6 +56,7 @@ class MovingAverageBatchNorm(BatchNorm):
     paper = "Yan et al. 2020"
     alters_conv = True
     exact_gradient = False
+    histories = {"chi_squares": 1, "psis": 1, "chi_hat": 0}
 
     chi_squares: Tensor
     chi_hat: Tensor

@@ -47,6 +47,7 @@ class PowerNorm(BatchNorm):
     over = "mean square; the batches before, one channel, all positions"
     paper = "Shen et al. 2020"
     exact_gradient = False
+    histories = {"psi2": 0, "nu": 0}
 
     psi2: Tensor
     nu: Tensor

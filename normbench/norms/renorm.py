@@ -46,7 +46,7 @@ class BatchRenorm(BatchNorm):
     over = "a worker's images, one channel, all positions, corrected toward moving statistics"
     paper = "Ioffe 2017"
     exact_gradient = False  # r and d are constants to it
-    histories = ("moving_mean", "moving_std")  # what each worker has for itself
+    histories = {"moving_mean": 0, "moving_std": 0}
 
     moving_mean: Tensor
     moving_std: Tensor

@@ -77,16 +77,33 @@ def all_reduce(x: Tensor) -> Tensor:
     return _Sum.apply(x) if _many() else x
 
 
-def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over the ranks, one message for all of them."""
+def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replaces each gradient by its sum over the ranks, one message for all of them."""
     if world_size() == 1:
         return
     grads = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])
     c10d.all_reduce(flat)
-    flat /= world_size()
-    for grad, mean in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-        grad.copy_(mean.view_as(grad))
+    for grad, total in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+        grad.copy_(total.view_as(grad))
+
+
+def all_workers(x: Tensor, axis: int = 0) -> Tensor:
+    """What the local workers of each rank have along an axis, as all workers' in their order: worker r + jR is j of rank r.
+
+    No gradient goes back through it.
+    """
+    if world_size() == 1:
+        return x
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    c10d.all_gather(parts, x.detach().contiguous())
+    return torch.stack(parts, axis + 1).flatten(axis, axis + 1)
+
+
+def own_workers(x: Tensor, axis: int = 0) -> Tensor:
+    """This rank's part of what all_workers gives: a view."""
+    at = [slice(None)] * axis
+    return x[(*at, slice(rank(), None, world_size()))]
 
 
 def share(buffers: Iterable[Tensor], average: bool = False) -> None:

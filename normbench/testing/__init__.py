@@ -26,6 +26,7 @@ CHECKS: dict[str, Callable[[Subject], Found]] = {
     "batch independence": numbers.batch_independence,
     "virtual workers": state.virtual_workers,
     "mean over workers": state.mean_over_workers,
+    "histories": state.histories,
     "resume": state.resume,
     "deepcopy": state.deepcopy,
     "evaluation": state.evaluation,

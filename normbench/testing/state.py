@@ -108,6 +108,24 @@ def _evaluator(many: list[Layer], average: bool) -> Layer:
     return layer
 
 
+def histories(subject: Subject) -> Found:
+    """The buffers that grow with the workers are those the layer declares, each along the axis that it says.
+
+    So a checkpoint written by several ranks holds every worker's past, and each rank gets its own workers' back.
+    """
+    one, many = subject.layer().norm, subject.layer(workers=subject.workers).norm
+    declared = {name: axis for name, _, axis in many.remembered()}
+    for name, buffer in many.named_buffers():
+        alone = one.get_buffer(name).shape
+        if name in declared:
+            grown = list(alone)
+            grown[declared[name]] *= subject.workers
+            assert list(buffer.shape) == grown, f"{name} is {tuple(alone)} for one worker and {tuple(buffer.shape)} for more"
+        else:
+            assert buffer.shape == alone, f"{name} grows with the workers; histories must name it and its axis of workers"
+    return 0.0, 0.0, f"{', '.join(declared) or 'no buffer'} of each worker's own"
+
+
 def resume(subject: Subject) -> Found:
     """Cut after some steps and continued from saved state: bit for bit the uncut run, optimizer included."""
     w, half = subject.workers, range(subject.steps)

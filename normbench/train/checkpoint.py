@@ -1,14 +1,18 @@
 """checkpoint.pt: everything the next step depends on, so that a run that was cut goes on bitwise as if it had not been."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normbench.config import ConfigError
+from normbench.norms import Norm
+from normbench.norms.batch import BatchNorm
+from normbench.parallel import dist
 
 
 @dataclass
@@ -30,9 +34,16 @@ def save(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Writes aside and renames: the previous checkpoint is there until the new one is whole on the disk."""
+    """Writes aside and renames: the previous checkpoint is there until the new one is whole on the disk.
+
+    Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's histories are those of
+    all workers.
+    """
+    weights = _with_all_workers(model)
+    if dist.rank() != 0:
+        return
     state: dict[str, Any] = {
-        "model": model.state_dict(),
+        "model": weights,
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "rng": torch.get_rng_state(),
@@ -53,11 +64,13 @@ def resume(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> Position | None:
-    """Puts everything back as it was saved; None where there is no checkpoint."""
+    """Puts everything back as it was saved, on each rank what its workers remember; None where there is no checkpoint."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         return None
     state = read(path)
+    for name, _, axis in _histories(model):
+        state["model"][name] = dist.own_workers(state["model"][name], axis)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
@@ -65,6 +78,25 @@ def resume(
     if state["cuda_rng"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda_rng"])
     return Position(**{key: state[key] for key in asdict(Position())})
+
+
+def _with_all_workers(model: nn.Module) -> dict[str, Tensor]:
+    """The state_dict that one process with all workers would have."""
+    for layer in model.modules():
+        if isinstance(layer, BatchNorm) and layer.average_workers:  # the mean is linear: taking it early changes nothing
+            dist.share([layer.running_mean, layer.running_var], average=True)
+    state: dict[str, Tensor] = model.state_dict()
+    for name, buffer, axis in _histories(model):
+        state[name] = dist.all_workers(buffer, axis)
+    return state
+
+
+def _histories(model: nn.Module) -> Iterator[tuple[str, Tensor, int]]:
+    """Name in the state_dict, buffer and axis of the workers for each norm's histories."""
+    for path, layer in model.named_modules():
+        if isinstance(layer, Norm):
+            for name, buffer, axis in layer.remembered():
+                yield f"{path}.{name}" if path else name, buffer, axis
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from normbench.parallel import dist
 from normbench.train import checkpoint, optim, precision
 from normbench.train.checkpoint import Position
 from normbench.train.evaluate import evaluate, evaluate_also, freeze
+from normbench.train.micro import MicroWorkers
 from normbench.train.probe import Probe
 from normbench.train.task import Classification
 
@@ -38,29 +39,30 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
     optimizer = optim.build(config, model)
     scaler = precision.scaler(config, device)
     leads = dist.rank() == 0
-    probe = Probe(config, model, folder)
+    probe, micro = Probe(config, model, folder), MicroWorkers(config, model)
 
     # ------------------------------------------------------------ where it stands
     start = checkpoint.resume(folder, model, optimizer, scaler) or Position()
     if leads:
         records.keep(folder, start.epoch, start.epoch * steps + start.step)
-        if start == Position():
-            checkpoint.save(folder, start, model, optimizer, scaler)
+    if start == Position():
+        checkpoint.save(folder, start, model, optimizer, scaler)
     began = time.perf_counter() - start.seconds
     parameters = list(model.parameters())
 
     def position(epoch: int, step: int, sums: Tensor) -> Position:
-        """The run's position with the sums of this epoch over all ranks."""
-        loss, wrong = dist.all_reduce(sums).tolist()
+        """The run's position with the sums of this epoch over all ranks, which rank 0 carries on, cut or not."""
+        total = dist.all_reduce(sums)
+        sums.copy_(total if leads else torch.zeros_like(sums))
+        loss, wrong = total.tolist()
         images = ((epoch - 1) * steps + step) * resolved(config.sgd_batch)
-        return Position(epoch - 1, step, images, time.perf_counter() - began, loss / dist.world_size(), int(wrong))
+        return Position(epoch - 1, step, images, time.perf_counter() - began, loss, int(wrong))
 
     for epoch in range(start.epoch + 1, recipe.epochs + 1):
         first = start.step if epoch == start.epoch + 1 else 0
-        # loss and wrong of the epoch's steps; what a cut epoch had summed over all ranks, rank 0 carries on
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        if first and leads:
-            sums += torch.tensor([start.loss_sum * dist.world_size(), start.wrong_sum], device=device)
+        # loss and wrong of the epoch's steps
+        before = [start.loss_sum, start.wrong_sum] if first and leads else [0.0, 0.0]
+        sums = torch.tensor(before, dtype=torch.float64, device=device)
         model.train()
         frozen = recipe.frozen(epochs_done=epoch - 1)
         if frozen:
@@ -71,21 +73,21 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
             lr = optim.lr_at(recipe, config.lr, epoch - 1 + (step - 1) / steps)
             optim.set_lr(optimizer, lr)
             probe.before_step(epoch, (epoch - 1) * steps + step)
-            with precision.autocast(config, device):
-                loss, wrong = task.losses(model, batch)
-            scaler.scale(loss).backward()
-            probe.after_backward(scaler)
-            dist.average_gradients(parameters)
+            for part in micro.parts(batch):
+                with precision.autocast(config, device):
+                    loss, wrong = task.losses(model, part)
+                    loss = loss * micro.share  # in the mean over the SGD batch
+                scaler.scale(loss).backward()
+                probe.after_backward(scaler)
+                sums[0] += loss.detach()
+                sums[1] += wrong
+            dist.sum_gradients(parameters)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            sums[0] += loss.detach()
-            sums[1] += wrong
             watch.step(epoch, step)
             if step % config.checkpoint_steps == 0 and step < steps:
-                here = position(epoch, step, sums)
-                if leads:
-                    checkpoint.save(folder, here, model, optimizer, scaler)
+                checkpoint.save(folder, position(epoch, step, sums), model, optimizer, scaler)
 
         # ------------------------------------------------------------ one epoch's row
         here = position(epoch, steps, sums)
@@ -104,9 +106,9 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
             "seconds": round(time.perf_counter() - began, 3),
         }
         if leads:
-            done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
             records.append_row(folder, row)
-            checkpoint.save(folder, done, model, optimizer, scaler)
+        done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
+        checkpoint.save(folder, done, model, optimizer, scaler)
         watch.row(row)
     return "done"
 

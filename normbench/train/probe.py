@@ -51,7 +51,7 @@ class Probe:
             return
         self._hook.remove()
         self._hook = None
-        scale = scaler.get_scale() * dist.world_size()  # this rank's loss is the mean over its own images alone
+        scale = scaler.get_scale()
         grads = [None, None] if self._grads is None else [float(g) / scale for g in self._grads]
         self._line["grad_mean"], self._line["grad_product"] = grads
         records.append_probe(self._folder, self._line)

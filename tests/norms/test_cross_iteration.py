@@ -522,9 +522,3 @@ def test_cmbn_of_one_worker_is_batch_normalization():
     y = conv(image(conv).float())
     assert torch.allclose(ours(y), bn(y), atol=1e-6)
     assert torch.allclose(ours.running_var, bn.running_var, atol=1e-6)
-
-
-def test_cmbn_has_no_order_among_several_processes(monkeypatch):
-    monkeypatch.setattr(dist, "world_size", lambda: 2)
-    with pytest.raises(ConfigError, match="one process"):
-        norms.build("cmbn", CONVS[0], workers=2)

@@ -173,8 +173,17 @@ class MeasuredTraining(SharedHistory):
     """Its training uses what measuring replaces."""
 
 
+class UndeclaredHistory(BatchNorm):
+    """Has a past for each worker, of which a checkpoint would keep rank 0's only."""
+
+    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
+        super().__init__(conv, relu=relu, workers=workers)
+        self.register_buffer("past", torch.zeros(workers, self.channels))
+
+
 BROKEN = {
     "resume": PythonCounter,
+    "histories": UndeclaredHistory,
     "virtual workers": AllImages,
     "mean over workers": SharedHistory,
     "evaluation": UpdatesInEvaluation,
