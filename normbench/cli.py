@@ -11,6 +11,7 @@ torchrun rank 0 is the only Hydra app and leads; it broadcasts each checked Conf
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 
 import hydra
@@ -31,7 +32,12 @@ INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 def main() -> None:
     """The console script `normbench`, and `python -m normbench`."""
-    sys.exit(_guarded(sys.argv[1:]))
+    guarded: Callable[[list[str]], int | None] = _guarded
+    if _many_ranks():  # then torchrun's report of a rank that fails names the error
+        from torch.distributed.elastic.multiprocessing.errors import record
+
+        guarded = record(_guarded)
+    sys.exit(guarded(sys.argv[1:]))
 
 
 def _guarded(arguments: list[str]) -> int:
@@ -182,6 +188,6 @@ def _follow() -> None:
         config, overrides = told
         try:
             execute(config, overrides, say=False)
-        except ConfigError:
-            continue  # rank 0 met the same error and says it
+        except (ConfigError, records.Busy):
+            continue  # rank 0 knows of it and says it
     dist.stop()

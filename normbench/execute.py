@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # torch is loaded only where a run has to be trained
     import torch
     from torch import nn
 
+    from normbench.data import Images
+
 
 @dataclass(frozen=True)
 class Result:
@@ -134,29 +136,27 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
     """Builds everything, trains, and writes result.json last. Every rank runs it; rank 0 alone writes."""
     import torch
 
-    from normbench import data as datasets
-    from normbench import models, tracker
+    from normbench import tracker
     from normbench.parallel import dist
     from normbench.progress import Progress
-    from normbench.train import checkpoint, precision
-    from normbench.train.evaluate import measure_frozen, prepare
+    from normbench.train import checkpoint
+    from normbench.train.evaluate import measure_frozen
     from normbench.train.loop import summary, train
-    from normbench.train.network import chosen_device, network
+    from normbench.train.network import chosen_device
     from normbench.train.task import Classification
 
     # ------------------------------------------------------------ build
-    device = chosen_device(config)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    dtype = precision.dtype(config)
-    images = datasets.build(config.data, seed=config.seed, batch=config.batch, device=device, dtype=dtype)
-    check_train_size(config, images.train_images)
-    model = network(config, images.image_shape[0], images.num_classes, device)
-    prepare(model, config)
-    steps = config.steps_per_epoch(images.train_images)
-    for norm in models.norm_layers(model).values():
-        norm.plan(sgd_batch=resolved(config.sgd_batch), steps_per_epoch=steps, epochs=config.recipe.epochs)
-    leads, fresh = dist.rank() == 0, not (folder / "checkpoint.pt").exists()
+    refused = None
+    try:
+        device = chosen_device(config)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        images, model = _build(config, device)
+    except ConfigError as e:  # it may be one rank's alone, whose node lacks the data
+        refused = str(e)
+    if refused := dist.first_of(refused):
+        raise ConfigError(refused)
+    leads, fresh = dist.rank() == 0, dist.broadcast(not (folder / "checkpoint.pt").exists())
 
     # ------------------------------------------------------------ begin
     if leads and fresh:
@@ -182,6 +182,25 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
         error = result[task.metric]["median_last5"]
         what = f" {error:.2f} % top-1 error, median of the last 5 epochs" if error is not None else ""
         print(f"{status}:{what}, {folder}", flush=True)
+
+
+def _build(config: Config, device: "torch.device") -> "tuple[Images, nn.Module]":
+    """The data set, and the network with its norms told how long the run is."""
+    from normbench import data as datasets
+    from normbench import models
+    from normbench.train import precision
+    from normbench.train.evaluate import prepare
+    from normbench.train.network import network
+
+    dtype = precision.dtype(config)
+    images = datasets.build(config.data, seed=config.seed, batch=config.batch, device=device, dtype=dtype)
+    check_train_size(config, images.train_images)
+    model = network(config, images.image_shape[0], images.num_classes, device)
+    prepare(model, config)
+    steps = config.steps_per_epoch(images.train_images)
+    for norm in models.norm_layers(model).values():
+        norm.plan(sgd_batch=resolved(config.sgd_batch), steps_per_epoch=steps, epochs=config.recipe.epochs)
+    return images, model
 
 
 # ---------------------------------------------------------------------------- the record

@@ -133,7 +133,9 @@ def test_every_norm_gives_the_same_numbers_on_1_2_and_4_processes(
 
 
 @pytest.mark.parametrize("case", PAST)
-def test_a_run_cut_on_two_processes_goes_on_exactly_on_two_and_equally_on_one_or_four(case: str, tmp_path: Path) -> None:
+def test_a_run_cut_on_two_processes_goes_on_exactly_on_two_and_equally_on_one_or_four(
+    case: str, tmp_path: Path
+) -> None:
     """What each worker remembers is in the checkpoint, whoever wrote it."""
     overrides = [*CASES[case], "checkpoint_steps=3"]
     uncut = on_ranks(2, overrides, tmp_path / "uncut")

@@ -12,13 +12,13 @@ from normbench.parallel.workers import merge, split
 class CrossMiniBatchNorm(BatchNorm):
     """Batch normalization over the mini-batches so far of one SGD batch (Bochkovskiy et al. 2020, YOLOv4: CmBN).
 
-    The mini-batches of an SGD batch are the workers' batches, with the same weights, in the order of the workers; real ones,
-    which run side by side, tell each other their moments. Training: mini-batch j normalizes by mu_j = (m_0 + ... + m_j) / (j+1) and sigma_j^2 = (q_0 + ... + q_j) /
-    (j+1) - mu_j^2, m_i and q_i the means of x and of x^2 over the images of mini-batch i and all positions of channel
-    c; only its own m_j and q_j have a gradient. Nothing is carried from one SGD batch to the next, so nothing needs
-    compensation; with one worker it is BN. running_mean and running_var move at every mini-batch toward mu_j and the
-    unbiased sigma_j^2 (so darknet, whose momentum is per mini-batch too). Evaluation: running statistics;
-    eval_stats=worker0 and mean are the same.
+    The mini-batches of an SGD batch are the workers' batches, with the same weights, in the order of the workers;
+    real ones, which run side by side, tell each other their moments. Training: mini-batch j normalizes by mu_j = (m_0
+    + ... + m_j) / (j+1) and sigma_j^2 = (q_0 + ... + q_j) / (j+1) - mu_j^2, m_i and q_i the means of x and of x^2
+    over the images of mini-batch i and all positions of channel c; only its own m_j and q_j have a gradient. Nothing
+    is carried from one SGD batch to the next, so nothing needs compensation; with one worker it is BN. running_mean
+    and running_var move at every mini-batch toward mu_j and the unbiased sigma_j^2 (so darknet, whose momentum is per
+    mini-batch too). Evaluation: running statistics; eval_stats=worker0 and mean are the same.
 
     Shapes: (N, C, ...) in and out; weight (gamma), bias (beta), running_mean, running_var (C,).
     Options: eps 1e-5. momentum 0.01 (darknet), the weight of the new value at each mini-batch.

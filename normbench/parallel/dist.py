@@ -1,13 +1,15 @@
 """The process group, and what one process does in its place: nothing. The code path for one process is that for eight."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as c10d
 from torch import Tensor
+
+from normbench.config import ConfigError
 
 TIMEOUT = timedelta(minutes=30)
 
@@ -54,6 +56,29 @@ def broadcast(value: Any) -> Any:
     box = [value]
     c10d.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_rank_0(ask: Callable[[], Any]) -> Any:
+    """What rank 0 is answered, on every rank; a ConfigError there is one everywhere."""
+    answer: tuple[Any, str | None] = None, None
+    if rank() == 0:
+        try:
+            answer = ask(), None
+        except ConfigError as e:
+            answer = None, str(e)
+    value, refused = broadcast(answer)
+    if refused is not None:
+        raise ConfigError(refused)
+    return value
+
+
+def first_of(value: Any) -> Any:
+    """The first rank's value that is not None, on every rank; None where all are."""
+    if not _many():
+        return value
+    values: list[Any] = [None] * world_size()
+    c10d.all_gather_object(values, value)
+    return next((v for v in values if v is not None), None)
 
 
 class _Sum(torch.autograd.Function):

@@ -120,9 +120,13 @@ def histories(subject: Subject) -> Found:
         if name in declared:
             grown = list(alone)
             grown[declared[name]] *= subject.workers
-            assert list(buffer.shape) == grown, f"{name} is {tuple(alone)} for one worker and {tuple(buffer.shape)} for more"
+            assert list(buffer.shape) == grown, (
+                f"{name} is {tuple(alone)} for one worker and {tuple(buffer.shape)} for more"
+            )
         else:
-            assert buffer.shape == alone, f"{name} grows with the workers; histories must name it and its axis of workers"
+            assert buffer.shape == alone, (
+                f"{name} grows with the workers; histories must name it and its axis of workers"
+            )
     return 0.0, 0.0, f"{', '.join(declared) or 'no buffer'} of each worker's own"
 
 

@@ -64,11 +64,14 @@ def resume(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> Position | None:
-    """Puts everything back as it was saved, on each rank what its workers remember; None where there is no checkpoint."""
+    """Puts everything back as it was saved, on each rank what its workers remember; None where there is no checkpoint.
+
+    Rank 0 reads it for all: the other ranks may be on machines that do not see the folder.
+    """
     path = folder / "checkpoint.pt"
-    if not path.exists():
+    state = dist.from_rank_0(lambda: read(path) if path.exists() else None)
+    if state is None:
         return None
-    state = read(path)
     for name, _, axis in _histories(model):
         state["model"][name] = dist.own_workers(state["model"][name], axis)
     model.load_state_dict(state["model"])
@@ -83,7 +86,9 @@ def resume(
 def _with_all_workers(model: nn.Module) -> dict[str, Tensor]:
     """The state_dict that one process with all workers would have."""
     for layer in model.modules():
-        if isinstance(layer, BatchNorm) and layer.average_workers:  # the mean is linear: taking it early changes nothing
+        if (
+            isinstance(layer, BatchNorm) and layer.average_workers
+        ):  # the mean is linear: taking it early changes nothing
             dist.share([layer.running_mean, layer.running_var], average=True)
     state: dict[str, Tensor] = model.state_dict()
     for name, buffer, axis in _histories(model):
@@ -110,8 +115,9 @@ def read(path: Path) -> dict[str, Any]:
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Starts a model from another run's weights and statistics; both must be the same network."""
+    state = dist.from_rank_0(lambda: read(path))
     try:
-        model.load_state_dict(read(path)["model"])
+        model.load_state_dict(state["model"])
     except (RuntimeError, KeyError) as e:
         first = " ".join(str(e).split())[:200]
         raise ConfigError(f"{path} does not fit this network: {first}") from None

@@ -10,7 +10,6 @@ from torch import nn
 from normbench import norms
 from normbench.config import ConfigError
 from normbench.norms import patches
-from normbench.parallel import dist
 
 torch.manual_seed(0)
 CONVS = [
