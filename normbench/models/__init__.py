@@ -7,6 +7,7 @@ from torch import nn
 
 from normbench import norms
 from normbench.config import ConfigError
+from normbench.models.dropout import position_dropout
 from normbench.models.init import initialize
 from normbench.models.stock import build_stock
 from normbench.models.swap import norm_layers, trace
@@ -51,6 +52,6 @@ def build(
     try:
         network = trace(model)
         initialize(network, init=init, fc_std=fc_std, zero_last_gamma=zero_last_gamma)
-        return swap_norms(network, make)
+        return position_dropout(swap_norms(network, make))
     except ConfigError as error:
         raise ConfigError(f"model={name}: {error}") from None

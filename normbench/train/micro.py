@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from normbench.config import Config, ConfigError, resolved
 from normbench.models import norm_layers
+from normbench.models.dropout import PositionedDropout
 from normbench.norms import Norm
 from normbench.norms.batch import BatchNorm
 from normbench.parallel import dist
@@ -33,6 +34,7 @@ class MicroWorkers:
                 f"train.micro_workers={self.size} must divide the {self.workers} workers that each process plays: one of {fits}"
             )
         self._layers = list(norm_layers(model).values())
+        self._dropouts = [m for m in model.modules() if isinstance(m, PositionedDropout)]
         if self.size < self.workers and any(layer.synchronized or layer.sequential for layer in self._layers):
             raise ConfigError(
                 f"train.micro_workers={self.size}: norm={config.norm['name']} needs the images of all workers at once; "
@@ -52,7 +54,13 @@ class MicroWorkers:
         before = [_shared(layer) for layer in self._layers]
         histories = [list(layer.remembered()) for layer in self._layers]
         kept: list[dict[str, Tensor]] = []
+        generator = _generator(batch[0].device)
+        drawn = generator.get_state() if self._dropouts else None
         for first in range(0, self.workers, self.size):
+            for dropout in self._dropouts:
+                dropout.part = first, self.size, self.workers
+            if drawn is not None:  # each part draws the masks of all images, the same ones
+                generator.set_state(drawn)
             for layer, values, own in zip(self._layers, before, histories, strict=True):
                 layer.workers = self.size
                 _put(layer, values)
@@ -68,6 +76,8 @@ class MicroWorkers:
                     for name in ("running_mean", "running_var"):
                         part = values[name] * (self.size / self.workers)
                         mean[name] = part if first == 0 else mean[name] + part
+        for dropout in self._dropouts:
+            dropout.part = None
         for layer, values, own in zip(self._layers, kept, histories, strict=True):
             layer.workers = self.workers
             _put(layer, values)
@@ -78,6 +88,14 @@ class MicroWorkers:
         """The images of the workers from `first` on; image i is of local worker i mod workers."""
         by_worker = x.unflatten(0, (-1, self.workers)).narrow(1, first, self.size)
         return by_worker.flatten(0, 1).contiguous(memory_format=memory_format(x))
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """What dropout draws from."""
+    if device.type != "cuda":
+        return torch.default_generator
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    return torch.cuda.default_generators[index]
 
 
 def _shared(layer: Norm) -> dict[str, Tensor]:
