@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from normbench import profile, records
 from normbench.checks import check_folder, check_train_size
@@ -82,8 +83,8 @@ def show(typed: list[str], sweep: bool) -> None:
         by_folder.setdefault(folder_of(config), _cell(overrides, config, train_images, test_images))
     cells = list(by_folder.values())
     machine = _match(cells, list(profile.read(Path(profile.OUT)).values()))
-    command.terminal().print(_table(cells))
-    print("\n".join([*_totals(cells, machine), *filter(None, remarks), *_commands(cells, typed, sweep)]), flush=True)
+    lines = [*_totals(cells, machine), *filter(None, remarks), *_commands(cells, typed, sweep)]
+    command.terminal().print(_table(cells), Text("\n".join(lines)), sep="")
 
 
 # ---------------------------------------------------------------------------- cells
@@ -207,10 +208,10 @@ def _table(cells: list[Cell]) -> Table:
 
 
 def _hours(cell: Cell) -> str:
-    return "-" if cell.hours_left is None else hours_text(cell.hours_left)
+    return "-" if cell.hours_left is None else _hours_text(cell.hours_left)
 
 
-def hours_text(hours: float) -> str:
+def _hours_text(hours: float) -> str:
     """Hours to about three digits."""
     return "0" if hours == 0 else f"{hours:,.{1 if hours >= 10 else 2 if hours >= 1 else 3}f}"
 
@@ -224,8 +225,8 @@ def _totals(cells: list[Cell], machine: str | None) -> list[str]:
     lines = [f"cells: {len(cells)}, {counts}", f"steps: {left:,} left of {whole:,}"]
     known = [cell for cell in cells if cell.epoch_hours is not None]
     if known:
-        to_pay = hours_text(sum(cell.hours_left or 0.0 for cell in known))
-        in_all = hours_text(sum(cell.epochs * (cell.epoch_hours or 0.0) for cell in known))
+        to_pay = _hours_text(sum(cell.hours_left or 0.0 for cell in known))
+        in_all = _hours_text(sum(cell.epochs * (cell.epoch_hours or 0.0) for cell in known))
         of = f", for the {len(known)} of {len(cells)} cells that are measured" if len(known) < len(cells) else ""
         lines += [
             f"device-hours on {machine}: {to_pay} still to pay of {in_all}{of}",
