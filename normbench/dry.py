@@ -24,9 +24,9 @@ from normbench.study import command
 ENDED = ("done", "diverged")
 IMAGES = {  # for training and for testing
     "digits": (8_000, 2_000),  # normbench.data.digits
-    "cifar10": (50_000, 10_000),  # Krizhevsky 2009, section 3
+    "cifar10": (50_000, 10_000),  # Krizhevsky 2009
     "cifar100": (50_000, 10_000),
-    "imagenet": (1_281_167, 50_000),  # ILSVRC-2012's train and val: Russakovsky et al. 2015, Table 2
+    "imagenet": (1_281_167, 50_000),  # ILSVRC-2012's train and val: Russakovsky et al. 2015
 }
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those that torchvision reads
 
