@@ -60,7 +60,7 @@ def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str], fi
     if known is not None:
         check_train_size(config, known)
     if files:
-        _check_folder(config.data)
+        check_folder(config.data)
     _check_labels(config)
     return config
 
@@ -254,7 +254,7 @@ _LAYOUTS = {
 }
 
 
-def _check_folder(data: Data) -> None:
+def check_folder(data: Data) -> None:
     """The layout is there; of class folders, how many, so that two different folders are never taken for one run."""
     if data.name not in _LAYOUTS or data.download:
         return

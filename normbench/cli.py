@@ -2,6 +2,7 @@
 
     python -m normbench norm=gn batch=2
     python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib]
+    python -m normbench -m norm=bn,gn batch=2,4,8 --dry
     torchrun --nproc_per_node=4 -m normbench norm=syncbn batch=2
 
 Every configuration, a sweep's too, is composed and checked before anything starts and before torch is imported. Under
@@ -20,7 +21,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from normbench import paths, records, usage
+from normbench import dry, paths, records, usage
 from normbench.compose import cells, config_of, model_label, norm_label, resolve, welcome
 from normbench.config import Config, ConfigError
 from normbench.execute import execute, finished, folder_of
@@ -43,6 +44,8 @@ def main() -> None:
 def _guarded(arguments: list[str]) -> int:
     """The exit code: 0, or 1 with one line on stderr for what the user can mend, or 130 for Ctrl-C."""
     try:
+        if _many_ranks() and "--dry" in arguments:  # nothing to share: rank 0 says it
+            return _dispatch(arguments) if os.environ["RANK"] == "0" else 0
         return _ranks(arguments) if _many_ranks() else _dispatch(arguments)
     except (ConfigError, records.Busy) as e:
         print(f"normbench: {e}", file=sys.stderr)
@@ -56,15 +59,22 @@ def _dispatch(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(usage.text([a for a in arguments if not a.startswith("-")]))
         return 0
-    if any(a.split("=")[0] in HYDRA_FLAGS for a in arguments):
+    if flag := next((a for a in arguments if a.split("=")[0] in HYDRA_FLAGS), None):
+        if "--dry" in arguments:
+            raise ConfigError(f"--dry cannot be combined with {flag}; ask for one of them")
         _hydra_app(arguments)
         return 0
     sweep = any(a in ("-m", "--multirun") for a in arguments)
-    overrides = [a for a in arguments if a not in ("-m", "--multirun")]
+    overrides = [a for a in arguments if a not in ("-m", "--multirun", "--dry")]
     for a in overrides:
+        if a.startswith("--dr"):
+            raise ConfigError(f"{a}: no such flag; --dry, without a value, shows what a command would run")
         if a.startswith("-") or ("=" not in a and not a.startswith("~")):
             name = a.lstrip("-") or "key"
             raise ConfigError(f"{a}: settings are key=value, e.g. {name}=... ; --help lists the keys, -m makes a sweep")
+    if "--dry" in arguments:
+        dry.show(overrides, sweep)
+        return 0
     return _sweep(overrides) if sweep else _one(config_of(overrides), overrides)
 
 

@@ -31,10 +31,13 @@ for _name in set(plugins.offered()) - set(plugins.builtin()):
 GROUPS = ("norm", "model", "data", "recipe", "protocol", "tracker", "experiment")
 
 
-def config_of(overrides: list[str]) -> Config:
-    """The checked Config that these overrides make; raises ConfigError, one line, for anything wrong with them."""
+def config_of(overrides: list[str], files: bool = True) -> Config:
+    """The checked Config that these overrides make; raises ConfigError, one line, for anything wrong with them.
+
+    files: whether the data set's files have to be there.
+    """
     with _hydra():
-        return resolve(_compose(welcome(overrides)))
+        return resolve(_compose(welcome(overrides)), files)
 
 
 def composed(overrides: list[str]) -> DictConfig:
@@ -48,10 +51,15 @@ def cells(overrides: list[str], files: bool = True) -> list[Config]:
 
     files: whether the data set's files have to be there.
     """
+    return [config for _, config in planned(overrides, files)]
+
+
+def planned(overrides: list[str], files: bool = True) -> list[tuple[list[str], Config]]:
+    """The Configs of a sweep, each with the overrides that make it without the sweep."""
     with _hydra():
         overrides = welcome(overrides)
         grid = [f"{key}={value}" for key, value in _sweeper_params(overrides).items()]
-        return [resolve(_compose(cell), files) for cell in _product([*grid, *_no_hydra(overrides)])]
+        return [(cell, resolve(_compose(cell), files)) for cell in _product([*grid, *_no_hydra(overrides)])]
 
 
 def resolve(composed: DictConfig, files: bool = True) -> Config:

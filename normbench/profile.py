@@ -109,7 +109,7 @@ def read(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
     with open(path, newline="", encoding="utf-8") as f:
         table = csv.DictReader(f)
         if tuple(table.fieldnames or ()) != COLUMNS:
-            raise ConfigError(f"{path} has other columns than a profile's; move it away, or choose another --out")
+            raise ConfigError(f"{path} has other columns than a profile's; move it away, then measure anew")
         return {key_of(row): dict(row) for row in table}
 
 
