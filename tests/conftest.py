@@ -1,11 +1,13 @@
 """What the tests share: a run small enough to train in a second, and an environment that reaches for nothing outside."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for ranks.py, which test files share
 os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_CONSOLE="off")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_equality import LIMIT, apart, on_ranks, same_rows
+from ranks import LIMIT, apart, on_ranks, same_rows
 from torch import nn
 from torchvision.ops import StochasticDepth
 
@@ -43,8 +43,8 @@ def test_networks_have_no_other_dropout_left() -> None:
 
 @pytest.mark.slow
 def test_a_network_with_dropout_trains_alike_on_1_2_and_4_processes_and_in_parts(tmp_path: Path) -> None:
-    case = ["model=torchvision", "model.name=mobilenet_v2", "model.options.width_mult=0.1", "model.options.dropout=0.5"]
-    case += ["data.image_size=null", "norm=gn"]
+    pytest.importorskip("timm")
+    case = ["model=timm", "model.name=timm/resnet10t", "model.options.drop_path_rate=0.5", "norm=gn", "~model.options.width"]
     one = on_ranks(1, case, tmp_path / "1")
     for ranks in (2, 4):
         many = on_ranks(ranks, case, tmp_path / str(ranks))
@@ -52,5 +52,5 @@ def test_a_network_with_dropout_trains_alike_on_1_2_and_4_processes_and_in_parts
         assert same_rows(one, many)
     parts = on_ranks(1, [*case, "train.micro_workers=1"], tmp_path / "parts")
     assert max(apart(one, parts)) <= LIMIT
-    dry = on_ranks(1, [*case, "model.options.dropout=0.0"], tmp_path / "dry")
+    dry = on_ranks(1, [*case, "model.options.drop_path_rate=0.0"], tmp_path / "dry")
     assert apart(one, dry)[0] > 1e-6

@@ -53,5 +53,7 @@ def _positioned(module: nn.Module) -> PositionedDropout | None:
     if isinstance(module, StochasticDepth) and module.mode == "row":  # mode batch: one draw, equal on all ranks
         return PositionedDropout(module.p, 1)
     if type(module).__name__ == "DropPath":  # timm's, which need not be installed
-        return PositionedDropout(float(getattr(module, "drop_prob", 0.0) or 0.0), 1, getattr(module, "scale_by_keep", True))
+        return PositionedDropout(
+            float(getattr(module, "drop_prob", 0.0) or 0.0), 1, getattr(module, "scale_by_keep", True)
+        )
     return None
