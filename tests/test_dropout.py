@@ -44,7 +44,13 @@ def test_networks_have_no_other_dropout_left() -> None:
 @pytest.mark.slow
 def test_a_network_with_dropout_trains_alike_on_1_2_and_4_processes_and_in_parts(tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    case = ["model=timm", "model.name=timm/resnet10t", "model.options.drop_path_rate=0.5", "norm=gn", "~model.options.width"]
+    case = [
+        "model=timm",
+        "model.name=timm/resnet10t",
+        "model.options.drop_path_rate=0.5",
+        "norm=gn",
+        "~model.options.width",
+    ]
     one = on_ranks(1, case, tmp_path / "1")
     for ranks in (2, 4):
         many = on_ranks(ranks, case, tmp_path / str(ranks))

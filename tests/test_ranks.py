@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as c10d
+import torch.multiprocessing as mp
+from torch import nn
 
-from normbench import records
+from normbench import norms, records
 from normbench.checks import check_world_size
 from normbench.compose import config_of
 from normbench.config import ConfigError
@@ -155,3 +158,29 @@ def test_what_fails_on_one_rank_ends_the_launch_and_is_named(error: str, said: s
     assert time.monotonic() - began < 60  # with the seconds that starting takes
     assert said in ran.stderr
     assert ("rank      : 1 " in ran.stderr) == error.startswith("RuntimeError")
+
+
+# ---------------------------------------------------------------------------- on a GPU
+
+
+def _synchronized(rank: int, folder: str) -> None:
+    """The same step by torch's kernels and by our all-reduces."""
+    c10d.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    y = torch.randn(6, 8, 5, 5, device="cuda")
+    grad = torch.randn_like(y)
+    found = []
+    for name in ("_native", "_reduced"):
+        layer = norms.build("syncbn", nn.Conv2d(3, 8, 3), workers=3).cuda().train()
+        x = y.clone().requires_grad_()
+        out = getattr(layer, name)(x, update=True)
+        out.backward(grad)
+        found.append([out, x.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var])
+    for native, reduced in zip(*found, strict=True):
+        torch.testing.assert_close(native, reduced, rtol=1e-4, atol=1e-5)
+    c10d.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: torch's synchronized kernels are CUDA's")
+def test_the_native_kernels_of_syncbn_give_the_numbers_of_the_all_reduces(tmp_path: Path) -> None:
+    mp.start_processes(_synchronized, (str(tmp_path),), nprocs=2, start_method="spawn")
