@@ -173,7 +173,10 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
     watch = Progress(config, images.train_images, folder, enabled=say)
     with watch, tracker.build(config, folder, enabled=leads) as mirror:
         watch.tracker = mirror
-        status = train(config, model, task, images, folder, watch)
+        try:
+            status = train(config, model, task, images, folder, watch)
+        except torch.OutOfMemoryError as e:
+            raise _out_of_memory(config, dist.world_size()) from e
         if leads:
             result = summary(status, records.read_rows(folder), task.metric)
             records.write_json(folder / "result.json", result)
@@ -182,6 +185,19 @@ def _train(config: Config, folder: Path, command: list[str], say: bool) -> None:
         error = result[task.metric]["median_last5"]
         what = f" {error:.2f} % top-1 error, median of the last 5 epochs" if error is not None else ""
         print(f"{status}:{what}, {folder}", flush=True)
+
+
+def _out_of_memory(config: Config, world_size: int) -> Exception:
+    """What a rank says whose share of the SGD batch does not fit; several ranks end with it, as with any rank's failure."""
+    kind = ConfigError if world_size == 1 else RuntimeError
+    workers = resolved(config.workers) // world_size
+    now = config.train.micro_workers or workers
+    fewer = max((n for n in range(1, now) if workers % n == 0), default=None)
+    way = f"train.micro_workers={fewer} plays fewer at a time with the same numbers, " if fewer else ""
+    return kind(
+        f"out of memory with {now} workers x {config.batch} images in one forward: {way}"
+        "torchrun spreads them over more devices, and a smaller eval_batch may do"
+    )
 
 
 def _build(config: Config, device: "torch.device") -> "tuple[Images, nn.Module]":

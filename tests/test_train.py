@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 import normbench
 from normbench import models, records
 from normbench.compose import config_of
-from normbench.config import Recipe
+from normbench.config import ConfigError, Recipe
 from normbench.models.cifar_resnet import CifarResNet
 from normbench.train import optim
 from normbench.train.loop import summary
@@ -184,6 +184,19 @@ def test_a_diverged_run_is_a_result(tiny: list[str]) -> None:
     assert (result.status, result.top1_error_pct, result.final) == ("diverged", None, None)
     assert result.epochs == len(records.read_rows(result.path)) < 3
     assert records.state(result.path) == "diverged"
+
+
+def test_a_run_that_does_not_fit_in_memory_is_told_of_fewer_workers_at_a_time(
+    tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Classification, "losses", too_large)
+    with pytest.raises(ConfigError, match=r"out of memory with 4 workers x 8 images .*: train\.micro_workers=2 plays"):
+        normbench.run(tiny)
+    with pytest.raises(ConfigError, match=r"out of memory with 1 workers x 8 images in one forward: torchrun"):
+        normbench.run([*tiny, "train.micro_workers=1"])
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
