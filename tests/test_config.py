@@ -1,8 +1,10 @@
 """What a config means: derived values, rules, identity."""
 
+from dataclasses import asdict
+
 import pytest
 
-from normbench.compose import config_of, norm_label
+from normbench.compose import config_of, norm_label, planned
 from normbench.config import ConfigError, identity, run_path, science
 
 
@@ -93,3 +95,24 @@ def test_the_path_names_what_differs_from_the_yaml() -> None:
     path = run_path(config, "cifar_resnet8", norm_label(config))
     assert str(path) == f"results/runs/digits/cifar_resnet8/gn-groups8/any64/s0-{identity(config)}"
     assert "/bn/b4x16/s0-" in str(run_path(config_of(["batch=4"]), "cifar_resnet8", "bn"))
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        ["experiment=gn_fig1", "seed=0,1"],
+        ["experiment=cbn_window", "norm.eps=1e-4"],  # a value of a norm that the experiment's grid chooses
+        ["experiment=wj_fig", "protocol=per_worker,fixed_sgd", "batch=4,2"],
+        ["norm=cbn", "norm.window=1,2", "eval_also=[precise],null", "model.options.width=8,16", "++recipe.lr=0.2"],
+    ],
+)
+def test_the_cells_of_a_sweep_are_those_that_hydra_composes_one_by_one(sweep: list[str]) -> None:
+    found = planned(sweep)
+    assert len(found) >= 8
+    for overrides, config in found:
+        assert asdict(config) == asdict(config_of(overrides))
+
+
+def test_a_sweep_over_a_wrong_value_is_refused_as_the_value_alone() -> None:
+    with pytest.raises(ConfigError, match=r"^batch=abc: Value 'abc' of type 'str' could not be converted to Integer$"):
+        planned(["batch=2,abc"])
