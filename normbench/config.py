@@ -103,6 +103,11 @@ class Tracker:
 
 
 @dataclass
+class Launcher:
+    per_gpu: int = 1  # cells of a sweep that share one GPU, under hydra/launcher=joblib or ray
+
+
+@dataclass
 class Config:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
@@ -111,6 +116,7 @@ class Config:
     protocol: Protocol = field(default_factory=Protocol)
     probe: Probe = field(default_factory=Probe)
     tracker: Tracker = field(default_factory=Tracker, metadata=HARDWARE)
+    launcher: Launcher = field(default_factory=Launcher, metadata=HARDWARE)
     experiment: Any = field(default=None, metadata=HARDWARE)
     batch: int = 32
     workers: int | None = None  # short for protocol.workers; always a number once resolved
