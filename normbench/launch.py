@@ -48,7 +48,7 @@ def prepared(engine: str, overrides: list[str], configs: list[Config]) -> Iterat
             raise ConfigError("launcher.per_gpu is for one machine: under hydra/launcher=slurm a job has its own GPUs")
         sweep_dir = given.get("hydra.sweep.dir", f"{configs[0].out}/.hydra")
         folder = Path(given.get("hydra.launcher.submitit_folder", f"{sweep_dir}/slurm"))
-        print(f"{len(configs)} cells to Slurm as one job array; their output is in {folder}", flush=True)
+        print(f"{len(configs)} cells go to Slurm as one job array; what they print is in {folder}", flush=True)
         with slurm.submission(folder):
             yield []
         return
@@ -59,6 +59,7 @@ def prepared(engine: str, overrides: list[str], configs: list[Config]) -> Iterat
     if engine == "ray":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its warning of a default to come
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a cluster of its own, chosen aloud
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         yield [f"++{key}={value}" for key, value in _ray(share, given).items() if key not in given]
         return
