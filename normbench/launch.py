@@ -52,16 +52,11 @@ def prepared(engine: str, overrides: list[str], configs: list[Config]) -> Iterat
         with slurm.submission(folder):
             yield []
         return
-    share = Share.of(
-        len(configs), _cores(), _gpus(configs), max(c.launcher.per_gpu for c in configs), _asked_jobs(given)
-    )
+    per_gpu = max(config.launcher.per_gpu for config in configs)
+    share = Share.of(len(configs), _cores(), _gpus(configs), per_gpu, _asked_jobs(given))
     print(f"{len(configs)} cells, {share}", flush=True)
     if engine == "ray":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its warning of a default to come
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a cluster of its own, chosen aloud
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-        yield [f"++{key}={value}" for key, value in _ray(share, given).items() if key not in given]
+        yield [f"++{key}={value}" for key, value in _ray(share, per_gpu, given).items() if key not in given]
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(share.threads))
     with tempfile.TemporaryDirectory(prefix="normbench-") as slots:
@@ -101,18 +96,21 @@ class Share:
         return f"{self.jobs} at a time{on}, {self.threads} thread{several} each"
 
 
-def _ray(share: Share, given: dict[str, str]) -> dict[str, str]:
+def _ray(share: Share, per_gpu: int, given: dict[str, str]) -> dict[str, str]:
     """Ray's settings: what a cell takes of it, and a local cluster of the size that was counted here."""
-    launcher = "hydra.launcher.ray"
-    settings = {f"{launcher}.remote.num_cpus": str(share.threads)}
+    ray = "hydra.launcher.ray"
+    settings = {f"{ray}.remote.num_cpus": str(share.threads), f"{ray}.init.logging_level": "warning"}
     if share.gpus:
-        settings[f"{launcher}.remote.num_gpus"] = str(len(set(share.gpus)) / share.jobs)
-    settings[f"{launcher}.init.logging_level"] = "warning"
-    if "RAY_ADDRESS" in os.environ or given.get(f"{launcher}.init.address", "null") not in ("null", "local"):
+        settings[f"{ray}.remote.num_gpus"] = str(1 / per_gpu)
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the same epoch of two cells is no repetition
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a default to come; unsaid, Ray warns of it
+    if "RAY_ADDRESS" in os.environ or given.get(f"{ray}.init.address", "null") not in ("null", "local"):
         return settings | {
-            f"{launcher}.init.object_store_memory": "null"
-        }  # the plugin sets it, a running cluster refuses
-    return settings | {f"{launcher}.init.num_cpus": str(_cores()), f"{launcher}.init.include_dashboard": "false"}
+            f"{ray}.init.object_store_memory": "null"
+        }  # the plugin sets it, a running cluster refuses it
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a cluster of its own; unsaid, it warns
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return settings | {f"{ray}.init.num_cpus": str(_cores()), f"{ray}.init.include_dashboard": "false"}
 
 
 def _asked_jobs(given: dict[str, str]) -> int | None:
