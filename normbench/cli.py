@@ -189,7 +189,11 @@ def _as_rank(config: Config, overrides: list[str]) -> str:
     from normbench.parallel import dist
 
     dist.start(config.device)
-    status = execute(config, overrides, say=dist.rank() == 0, in_sweep=True).status
+    try:
+        status = execute(config, overrides, say=dist.rank() == 0, in_sweep=True).status
+    except (ConfigError, records.Busy):  # which every rank meets alike; after anything else they are out of step
+        dist.stop()
+        raise
     dist.stop()
     return status
 

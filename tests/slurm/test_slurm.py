@@ -19,6 +19,7 @@ from normbench import records
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 CLUSTER = Path(__file__).with_name("cluster.sh")
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64", "device=cpu"]
 TINY += ["model.options.width=4", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
 
@@ -175,19 +176,44 @@ def test_a_cancelled_cell_is_reported_the_others_are_waited_for_and_a_rerun_trai
     assert len(list(tmp_path.rglob("result.json"))) == 2
 
 
-def test_a_rank_on_each_of_two_nodes_gives_the_weights_of_one_process(
-    launch: Launch, cluster: dict[str, str], tmp_path: Path
-) -> None:
-    if cluster["NODES"] == "1":
-        pytest.skip("no second node: unshare --uts --mount is refused here")
-    said = finish(launch("norm=syncbn", "hydra.launcher.nodes=2"))
-    assert said.splitlines()[-1] == "1 done"
-    assert "hostname=n1" in logs(tmp_path, "0")
-    assert "hostname=n2" in logs(tmp_path, "1")
-    assert "epoch 1/2" not in logs(tmp_path, "1")  # the first rank speaks for all
-    two, one = next((tmp_path / "results").rglob("result.json")).parent, one_process(tmp_path, "norm=syncbn")
+def equal_to_one_process(folder: Path, *arguments: str) -> None:
+    """Whether the run on two ranks under results/ has the weights of one process, up to the order of its sums."""
+    two, one = next((folder / "results").rglob("result.json")).parent, one_process(folder, *arguments)
     assert json.loads((two / "env.json").read_text())["world_size"] == 2
     a, b = (torch.load(f / "checkpoint.pt", weights_only=True)["model"] for f in (one, two))
     assert a.keys() == b.keys()
     worst = max(float((a[k].double() - b[k].double()).abs().max()) for k in a)
     assert worst <= 1e-12
+
+
+def two_nodes(cluster: dict[str, str]) -> None:
+    if cluster["NODES"] == "1":
+        pytest.skip("no second node: unshare --uts --mount is refused here")
+
+
+def test_a_rank_on_each_of_two_nodes_gives_the_weights_of_one_process(
+    launch: Launch, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    two_nodes(cluster)
+    said = finish(launch("norm=syncbn", "hydra.launcher.nodes=2"))
+    assert said.splitlines()[-1] == "1 done"
+    assert "hostname=n1" in logs(tmp_path, "0")
+    assert "hostname=n2" in logs(tmp_path, "1")
+    assert "epoch 1/2" not in logs(tmp_path, "1")  # the first rank speaks for all
+    equal_to_one_process(tmp_path, "norm=syncbn")
+
+
+def test_the_script_for_several_nodes_gives_the_weights_of_one_process(cluster: dict[str, str], tmp_path: Path) -> None:
+    two_nodes(cluster)
+    submit = ["sbatch", "--wait", "--output=log", str(SCRIPTS / "multi_node.sh"), "norm=syncbn", *TINY]
+    environment = {**cluster, "PYTHON": sys.executable}
+    ran = subprocess.run(submit, cwd=tmp_path, env=environment, capture_output=True, timeout=200)
+    log = (tmp_path / "log").read_text()
+    assert ran.returncode == 0, log
+    assert log.count("done: ") == 1
+    equal_to_one_process(tmp_path, "norm=syncbn")
+
+
+@pytest.mark.parametrize("script", [CLUSTER, *sorted(SCRIPTS.glob("*.sh"))], ids=lambda path: path.name)
+def test_a_script_is_sound_bash(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
