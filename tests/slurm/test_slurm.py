@@ -16,7 +16,7 @@ import torch
 
 from normbench import records
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
 
 CLUSTER = Path(__file__).with_name("cluster.sh")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -79,7 +79,7 @@ def launch(cluster: dict[str, str], tmp_path: Path) -> Iterator[Launch]:
 
 def finish(process: "subprocess.Popen[str]", code: int = 0) -> str:
     """What the sweep printed, once it has ended with that exit code."""
-    said, errors = process.communicate(timeout=200)
+    said, errors = process.communicate(timeout=400)
     assert (process.returncode, errors) == (code, ""), said + errors
     return said
 
@@ -88,12 +88,12 @@ def one_process(folder: Path, *arguments: str) -> Path:
     """The same cell run plainly; its folder."""
     command = [sys.executable, "-m", "normbench", *TINY, *arguments, "out=plain"]
     subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, cwd=folder, check=True, capture_output=True, timeout=400, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     return next((folder / "plain").rglob("result.json")).parent
 
 
-def until(happened: Callable[[], object], what: str, seconds: float = 100) -> None:
+def until(happened: Callable[[], object], what: str, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
@@ -215,7 +215,7 @@ def test_the_script_for_several_nodes_gives_the_weights_of_one_process(
     two_nodes(cluster)
     submit = ["sbatch", "--wait", "--output=log", str(SCRIPTS / "multi_node.sh"), "norm=syncbn", *TINY]
     environment = {**cluster, "PYTHON": sys.executable}
-    ran = subprocess.run(submit, cwd=tmp_path, env=environment, capture_output=True, timeout=200)
+    ran = subprocess.run(submit, cwd=tmp_path, env=environment, capture_output=True, timeout=400)
     log = (tmp_path / "log").read_text()
     assert ran.returncode == 0, log
     assert log.count("done: ") == 1
