@@ -110,6 +110,7 @@ _LEAST: dict[str, float] = {
     "recipe.momentum": 0,
     "recipe.weight_decay": 0,
     "recipe.fc_std": 0,
+    "launcher.per_gpu": 1,
     "precise_images": 1,
     "probe.every": 1,
     "train.micro_workers": 1,

@@ -1,8 +1,8 @@
 """The command line: one run, a sweep, several ranks. Hydra composes and launches; what it says is made one line.
 
     python -m normbench norm=gn batch=2
-    python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib]
     python -m normbench -m norm=bn,gn batch=2,4,8 --dry
+    python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib|ray|slurm]
     torchrun --nproc_per_node=4 -m normbench norm=syncbn batch=2
 
 Every configuration, a sweep's too, is composed and checked before anything starts and before torch is imported. Under
@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from normbench import dry, paths, records, usage
+from normbench import dry, launch, paths, records, slurm, usage
 from normbench.compose import cells, config_of, model_label, norm_label, resolve, welcome
 from normbench.config import Config, ConfigError
 from normbench.execute import execute, finished, folder_of
@@ -75,6 +75,8 @@ def _dispatch(arguments: list[str]) -> int:
     if "--dry" in arguments:
         dry.show(overrides, sweep)
         return 0
+    if not sweep and (engine := launch.chosen(overrides)) != "basic":
+        raise ConfigError(f"hydra/launcher={engine} launches the cells of a sweep; add -m")
     return _sweep(overrides) if sweep else _one(config_of(overrides), overrides)
 
 
@@ -88,14 +90,15 @@ def _one(config: Config, overrides: list[str]) -> int:
 
 def _sweep(overrides: list[str]) -> int:
     """Launches every cell and closes with the table of their states; 1 if any has failed."""
+    engine = launch.chosen(overrides)
+    if engine != "basic" and _many_ranks():
+        raise ConfigError("hydra/launcher cannot be combined with torchrun: the ranks run one cell after the other")
+    launch.check(engine)
     planned = cells(overrides)
-    if any(o.startswith("hydra/launcher=") for o in overrides):
-        if _many_ranks():
-            raise ConfigError("hydra/launcher cannot be combined with torchrun: the ranks run one cell after the other")
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process where several processes run
-        os.environ["NORMBENCH_PLAIN"] = "1"  # and lines, not bars that overwrite each other
     try:
-        _hydra_app(["--multirun", *welcome(overrides)])
+        if engine not in launch.PLUGINS or not all(map(finished, planned)):  # a cluster is not asked to do nothing
+            with launch.prepared(engine, overrides, planned) as settings:
+                _hydra_app(["--multirun", *welcome(overrides), *settings])
     finally:
         states = _close(planned)
     return 0 if states <= {"done", "diverged", "running"} else 1
@@ -108,11 +111,17 @@ def _hydra_app(arguments: list[str]) -> None:
 
 
 def job(composed: DictConfig) -> str:
-    """One cell, in whatever process the launcher chose. A failure is said at once; the other cells go on."""
+    """One cell, in whatever process the launcher chose. A failure is said at once; the other cells go on.
+
+    Slurm starts one such process a rank: all of them run the cell, and the first one speaks and writes.
+    """
     overrides = list(HydraConfig.get().overrides.task)
-    config = resolve(composed)
+    launch.claim()
     try:
-        return _lead(config, overrides, in_sweep=True)
+        config = resolve(composed)
+        if slurm.goes_on(folder_of(config)):
+            config = replace(config, overwrite=False)
+        return _as_rank(config, overrides) if slurm.ranks() else _lead(config, overrides, in_sweep=True)
     except records.Busy as e:
         print(e, flush=True)
         return "running"
@@ -189,6 +198,20 @@ def _guard_leader(arguments: list[str]) -> int:
         if e.code:
             raise
         return 0
+
+
+def _as_rank(config: Config, overrides: list[str]) -> str:
+    """One Slurm task's part in a cell that all of them run."""
+    from normbench.parallel import dist
+
+    dist.start(config.device)
+    try:
+        status = execute(config, overrides, say=dist.rank() == 0, in_sweep=True).status
+    except (ConfigError, records.Busy):  # which every rank meets alike; after anything else they are out of step
+        dist.stop()
+        raise
+    dist.stop()
+    return status
 
 
 def _follow() -> None:

@@ -108,6 +108,11 @@ class Tracker:
 
 
 @dataclass
+class Launcher:
+    per_gpu: int = 1  # cells of a sweep that share one GPU, under hydra/launcher=joblib or ray
+
+
+@dataclass
 class Config:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
@@ -117,6 +122,7 @@ class Config:
     probe: Probe = field(default_factory=Probe)
     train: Train = field(default_factory=Train, metadata=HARDWARE)
     tracker: Tracker = field(default_factory=Tracker, metadata=HARDWARE)
+    launcher: Launcher = field(default_factory=Launcher, metadata=HARDWARE)
     experiment: Any = field(default=None, metadata=HARDWARE)
     batch: int = 32
     workers: int | None = None  # short for protocol.workers; always a number once resolved

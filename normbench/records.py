@@ -4,7 +4,7 @@ config.yaml     resolved config, written once; every value is JSON on one line, 
 env.json        versions, commit, device, command, what the norm became in each layer
 epochs.jsonl    one line an epoch, one write() each; a torn last line is read as absent
 probes.jsonl    one line every probe.every steps about the norm that probe.layer watches, written and read likewise
-running.json    host and process that hold the folder; its age tells a dead holder from a living one
+running.json    host, process and Slurm job that hold the folder; its age tells a dead holder from a living one
 error.json      the one line of the failure that ended the last attempt
 result.json     last, by rename: its presence means finished
 """
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from normbench import slurm
 from normbench.config import FORMAT
 
 STATES = ("done", "running", "cut", "diverged", "failed", "missing")
@@ -163,7 +164,8 @@ def _holder(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     if holder["host"] != socket.gethostname():
-        return holder if age < STALE_SECONDS else None
+        dead = age >= STALE_SECONDS or (holder.get("job") and slurm.ended(holder["job"]))
+        return None if dead else holder
     return holder if _started(holder["pid"]) == holder["started"] else None
 
 
@@ -186,7 +188,8 @@ def _started(pid: int) -> str | None:
 def hold(folder: Path) -> Iterator[None]:
     """Holds the folder against other processes; raises Busy where a living one has it."""
     path = folder / "running.json"
-    mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())})
+    here = {"host": socket.gethostname(), "job": slurm.this_job()}
+    mine = json.dumps({**here, "pid": os.getpid(), "started": _started(os.getpid())})
     aside = folder / f".running.{os.getpid()}"
     aside.write_text(mine)
     try:

@@ -11,6 +11,7 @@ How does the error of a network depend on the number of images each worker norma
   python -m normbench norm=gn batch=2                      one run
   python -m normbench -m norm=bn,gn batch=2,4,8 seed=0,1   a sweep; rerun it and it continues
   python -m normbench -m norm=bn,gn batch=2,4,8 --dry      its cells, states and device-hours, without running it
+  python -m normbench -m norm=bn,gn hydra/launcher=joblib  as many at a time as GPUs or cores; ray, slurm: on a cluster
   python -m normbench data=cifar10 data.download=true      the network, recipe and protocol that belong to CIFAR-10
   python -m normbench.norms                                the norms, with their options and papers
   python -m normbench.collect                              what is on disk, cell by cell

@@ -10,5 +10,12 @@ if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get 
     echo "chromium could not be installed: the report's browser tests are skipped"
 fi
 
+# Sweeps are tested on a real Slurm, which the tests start for themselves: likewise.
+if ! command -v slurmctld >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "Installing Debian's Slurm for the tests of hydra/launcher=slurm"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    slurmctld slurmd slurm-client munge >/dev/null || echo "Slurm could not be installed: its tests are skipped"
+fi
+
 export OMP_NUM_THREADS=1 # the tests run as many processes as there are cores
-.venv/bin/python -m pytest -n auto "$@"
+.venv/bin/python -m pytest -n auto --dist loadgroup "$@" # the tests that start a cluster run one after the other

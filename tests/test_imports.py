@@ -7,11 +7,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "normbench"
 LEVEL = {  # a part imports from its own level and below
-    "config": 0, "hints": 0, "paths": 0, "records": 0, "checks": 1, "plugins": 1, "compose": 1, "study": 1,
-    "parallel": 2, "norms": 3, "data": 3, "models": 4, "train": 5, "tracker": 6, "progress": 6, "testing": 6,
-    "execute": 7, "usage": 7, "profile": 7, "dry": 7, "cli": 8,
+    "config": 0, "hints": 0, "paths": 0, "slurm": 0, "records": 0, "checks": 1, "plugins": 1, "compose": 1,
+    "study": 1, "parallel": 2, "norms": 3, "data": 3, "models": 4, "train": 5, "tracker": 6, "progress": 6, "testing": 6,
+    "execute": 7, "usage": 7, "profile": 7, "dry": 7, "launch": 7, "cli": 8,
 }  # fmt: skip
-TORCH_FREE = ("config", "hints", "paths", "records", "checks", "plugins", "compose", "usage", "dry", "study")
+TORCH_FREE = ("config", "hints", "paths", "slurm", "records", "checks", "plugins", "compose", "usage", "dry", "study")
 
 
 def imports(path: Path) -> set[str]:

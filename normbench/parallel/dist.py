@@ -28,7 +28,14 @@ def start(device: str) -> None:
 
 
 def stop() -> None:
+    """Leaves the process group; every rank calls it.
+
+    A gloo thread frees a collective's tensors after the caller has gone on, and takes the interpreter's lock for it: where
+    the interpreter is ending by then, the process aborts. A barrier has no such tensors, and waiting for it yields the lock.
+    """
     if _many():
+        if c10d.get_backend() == "gloo":
+            c10d.barrier()
         c10d.destroy_process_group()
 
 

@@ -1,0 +1,179 @@
+"""Where the cells of a sweep run, and what each gets of the machine. torch is loaded only to count GPUs.
+
+joblib   this machine: a process claims one GPU for its life, or has its share of the cores
+ray      a Ray cluster, this machine where no other is named: Ray hands out GPUs and cores
+slurm    one job array: Slurm hands out everything (slurm.py)
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from normbench import slurm
+from normbench.config import Config, ConfigError
+
+PLUGINS = {"ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}  # each an extra of the same name
+SLOTS = "NORMBENCH_SLOTS"  # the folder of this sweep's slot files, handed on to the processes that share its GPUs
+CLAIM_SECONDS = 60.0  # a slot's last holder may still be ending
+
+
+def chosen(overrides: list[str]) -> str:
+    """The engine that these overrides name; basic: one cell after the other, in this process."""
+    return _given(overrides).get("hydra/launcher", "basic")
+
+
+def check(engine: str) -> None:
+    """Raises ConfigError where that engine cannot be used here."""
+    if engine in PLUGINS and find_spec(f"hydra_plugins.{PLUGINS[engine]}") is None:
+        raise ConfigError(f"hydra/launcher={engine} needs pip install 'normbench[{engine}]'")
+    if engine == "slurm":
+        slurm.check()
+
+
+@contextmanager
+def prepared(engine: str, overrides: list[str], configs: list[Config]) -> Iterator[list[str]]:
+    """Everything that engine needs around the launching of these cells; yields its settings, the user's own left out."""
+    if engine == "basic":
+        yield []
+        return
+    os.environ["NORMBENCH_PLAIN"] = "1"  # lines, not bars that overwrite each other
+    given = _given(overrides)
+    if engine == "slurm":
+        if any(config.launcher.per_gpu != 1 for config in configs):
+            raise ConfigError("launcher.per_gpu is for one machine: under hydra/launcher=slurm a job has its own GPUs")
+        sweep_dir = given.get("hydra.sweep.dir", f"{configs[0].out}/.hydra")
+        folder = Path(given.get("hydra.launcher.submitit_folder", f"{sweep_dir}/slurm"))
+        print(f"{len(configs)} cells go to Slurm as one job array; what they print is in {folder}", flush=True)
+        with slurm.submission(folder):
+            yield []
+        return
+    per_gpu = max(config.launcher.per_gpu for config in configs)
+    share = Share.of(len(configs), _cores(), _gpus(configs), per_gpu, _asked_jobs(given))
+    print(f"{len(configs)} cells, {share}", flush=True)
+    if engine == "ray":
+        yield [f"++{key}={value}" for key, value in _ray(share, per_gpu, given).items() if key not in given]
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(share.threads))
+    with tempfile.TemporaryDirectory(prefix="normbench-") as slots:
+        for number, gpu in enumerate(share.gpus):
+            (Path(slots) / f"{number:05d}").write_text(gpu)
+        os.environ[SLOTS] = slots
+        try:
+            yield [f"hydra.launcher.n_jobs={share.jobs}"] if engine == "joblib" else []
+        finally:
+            del os.environ[SLOTS]
+
+
+# ---------------------------------------------------------------------------- what a job gets
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many jobs run at a time and what each of them gets. gpus: of each job; the same one may come several times."""
+
+    jobs: int
+    threads: int
+    gpus: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cells: int, cores: int, gpus: list[str], per_gpu: int, jobs: int | None = None) -> "Share":
+        """jobs: what the user asked for, negative ones counted back from the number of cores as joblib does."""
+        if jobs is None:
+            jobs = min(cells, len(gpus) * per_gpu or cores)
+        elif jobs < 0:
+            jobs = max(1, cores + 1 + jobs)
+        slots = tuple(gpus[i % len(gpus)] for i in range(jobs)) if gpus else ()  # each GPU once before any twice
+        return cls(jobs, max(1, cores // jobs), slots)
+
+    def __str__(self) -> str:
+        several = "s" if self.threads > 1 else ""
+        on = f" on {len(set(self.gpus))} GPUs" if self.gpus else ""
+        return f"{self.jobs} at a time{on}, {self.threads} thread{several} each"
+
+
+def _ray(share: Share, per_gpu: int, given: dict[str, str]) -> dict[str, str]:
+    """Ray's settings: what a cell takes of it, and a local cluster of the size that was counted here."""
+    ray = "hydra.launcher.ray"
+    settings = {f"{ray}.remote.num_cpus": str(share.threads), f"{ray}.init.logging_level": "warning"}
+    if share.gpus:
+        settings[f"{ray}.remote.num_gpus"] = str(1 / per_gpu)
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the same epoch of two cells is no repetition
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a default to come; unsaid, Ray warns of it
+    if "RAY_ADDRESS" in os.environ or given.get(f"{ray}.init.address", "null") not in ("null", "local"):
+        return settings | {
+            f"{ray}.init.object_store_memory": "null"
+        }  # the plugin sets it, a running cluster refuses it
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a cluster of its own; unsaid, it warns
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return settings | {f"{ray}.init.num_cpus": str(_cores()), f"{ray}.init.include_dashboard": "false"}
+
+
+def _asked_jobs(given: dict[str, str]) -> int | None:
+    asked = given.get("hydra.launcher.n_jobs")
+    if asked is None:
+        return None
+    if not asked.lstrip("-").isdigit() or int(asked) == 0:
+        raise ConfigError(f"hydra.launcher.n_jobs={asked}: how many jobs at a time, e.g. 4; -1 is one a core")
+    return int(asked)
+
+
+def _given(overrides: list[str]) -> dict[str, str]:
+    """Hydra's own settings among the overrides."""
+    pairs = (o.lstrip("+").partition("=") for o in overrides)
+    return {key: value.strip("'\"") for key, _, value in pairs if key.startswith("hydra")}
+
+
+def _cores() -> int:
+    import joblib
+
+    return int(joblib.cpu_count())  # those this process may use: affinity and a container's quota count
+
+
+def _gpus(configs: list[Config]) -> list[str]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process, by the names that it takes."""
+    named = {config.device for config in configs}
+    if indexed := sorted(name for name in named if ":" in name):
+        raise ConfigError(
+            f"device={indexed[0]}: each job of this launcher gets a GPU of its own; use device=cuda and choose "
+            f"them by CUDA_VISIBLE_DEVICES={indexed[0].partition(':')[2]}"
+        )
+    if not named & {"auto", "cuda"}:
+        return []
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return ([name.strip() for name in visible.split(",")] if visible else [str(i) for i in range(count)])[:count]
+
+
+# ---------------------------------------------------------------------------- in a job's process
+
+_held: list[int] = []  # the open slot file: its lock falls with the process, however that ends
+
+
+def claim() -> None:
+    """Makes one of this sweep's GPUs this process's own, once; before torch counts them. Nothing where none are shared out."""
+    folder = os.environ.get(SLOTS)
+    if folder is None or _held or not (slots := sorted(Path(folder).iterdir())):
+        return
+    import fcntl
+
+    until = time.monotonic() + CLAIM_SECONDS
+    while time.monotonic() < until:
+        for slot in slots:
+            file = os.open(slot, os.O_RDONLY)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                continue
+            _held.append(file)
+            os.environ["CUDA_VISIBLE_DEVICES"] = slot.read_text()
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"none of the {len(slots)} GPU slots of this sweep became free in {CLAIM_SECONDS:.0f} s")
