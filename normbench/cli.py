@@ -96,7 +96,9 @@ def _sweep(overrides: list[str]) -> int:
     launch.check(engine)
     planned = cells(overrides)
     try:
-        if engine not in launch.PLUGINS or not all(map(finished, planned)):  # a cluster is not asked to do nothing
+        if all(map(finished, planned)):  # no engine is asked to do nothing
+            print(f"all {len(planned)} cells are finished; overwrite=true trains them anew", flush=True)
+        else:
             with launch.prepared(engine, overrides, planned) as settings:
                 _hydra_app(["--multirun", *welcome(overrides), *settings])
     finally:

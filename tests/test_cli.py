@@ -101,7 +101,8 @@ def test_a_sweep_goes_on_after_a_failing_cell_says_so_and_continues_when_rerun(t
 
 
 def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None:
-    ran = normbench("-m", *TINY, "norm=bn", "batch=8,4", "hydra/launcher=joblib", cwd=tmp_path)
+    sweep = ["-m", *TINY, "norm=bn", "batch=8,4", "hydra/launcher=joblib"]
+    ran = normbench(*sweep, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "2 done" in ran.stdout
     environments = [json.loads(p.read_text()) for p in tmp_path.rglob("env.json")]
@@ -109,6 +110,11 @@ def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None
     commands = sorted(" ".join(e["command"]) for e in environments)
     assert all(c.startswith("python -m normbench data.train_size=256") for c in commands)
     assert commands[0].endswith("batch=4")
+    again = normbench(*sweep, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    said, *table = again.stdout.splitlines()
+    assert said == "all 2 cells are finished; overwrite=true trains them anew"
+    assert table[-1] == "2 done"
 
 
 def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: Path) -> None:
