@@ -92,6 +92,11 @@ def test_a_further_size_joins_the_grid_where_every_norm_has_all_its_seeds(make_r
     assert (grid.batches, grid.seeds) == ([32, 16, 8, 4, 2, 1], [0, 1])
 
 
+def test_cells_of_one_norm_that_lack_the_same_are_said_together() -> None:
+    lacking = ["bn at 32", "bn at 4 (1 of 3 seeds)", "gn (1 of 3 seeds)", "bn at 16", "bn at 2 (1 of 3 seeds)"]
+    assert experiments.in_short(lacking) == ["bn at 32/16", "bn at 4/2 (1 of 3 seeds)", "gn (1 of 3 seeds)"]
+
+
 def test_an_unknown_experiment_is_one_line_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"gn_fig: no such experiment \(did you mean gn_fig"):
         experiments.read("gn_fig")
