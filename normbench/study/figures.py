@@ -35,9 +35,9 @@ LEGIBLE = 10  # norms in one figure of curves
 
 
 def demo(runs: pd.DataFrame) -> Drawn:
-    """Error against batch on the embedded digits, every norm there is; of several settings the one with most runs.
+    """Error against batch on the embedded digits; of several settings the one with most runs.
 
-    Where there are more norms than curves that can be told apart, those of its experiment.
+    Every norm there is, or those of its experiment where there are more than curves that can be told apart.
     """
     digits = runs[runs["data"] == "digits"]
     if digits.empty:
@@ -46,8 +46,8 @@ def demo(runs: pd.DataFrame) -> Drawn:
     if digits["norm"].nunique() > LEGIBLE:
         wanted = experiments.read("demo")
         shown = digits.loc[[experiments.is_of(label, wanted) for label in digits["norm"]]]
-        others = digits["norm"].nunique() - shown["norm"].nunique()
-        remarks = [f"left out: {others} more norms, which figure all_norms shows"]
+        others = set(experiments.of_norms_as_they_come(digits)["norm"]) - set(shown["norm"])
+        remarks = [f"left out: {len(others)} more norms, which figure all_norms shows"] if others else []
         shown = experiments.belonging(shown, "demo")[0]
     chosen = commonest(shown)
     fields = differing(shown, setting_free(shown))
@@ -57,10 +57,9 @@ def demo(runs: pd.DataFrame) -> Drawn:
 
 
 def gn_fig1(runs: pd.DataFrame) -> Drawn:
-    """Wu & He 2018, Figure 1: BN and GN against batch, over the paper's own curves, or beside them where ours are of other
-    data.
+    """Wu & He 2018, Figure 1: BN and GN against batch.
 
-    Without runs, the paper's curves alone.
+    Over the paper's own curves, beside them where ours are of other data; without runs, the paper's alone.
     """
     return _like_the_paper(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50")
 
