@@ -53,7 +53,7 @@ _LOOKS = {
     "gn": Look(_RED, "s", _SOLID, "GN"),
     "ln": Look(_GREEN, "^", _LONG, "LN"),
     "in": Look(_PURPLE, "v", _DOTDASH, "IN"),
-    "syncbn": Look(_SKY, "D", _LONG, "SyncBN"),
+    "syncbn": Look(_SKY, ">", _LONG, "SyncBN"),
     "frozen": Look(_SKY, "P", _DOT, "frozen BN"),
     "none": Look(_BLACK, "x", _DOT, "no norm"),
     "brn": Look(_ORANGE, "D", _DASH, "Batch Renorm"),
@@ -87,7 +87,7 @@ _SHADE_LINES: tuple[LineStyle, ...] = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT, _L
 def shades(names: list[str]) -> list[Look]:
     """Looks of things in an order, from dark to light, an order that print keeps: batch sizes, percentiles."""
     scale = matplotlib.colormaps["cividis"]
-    colors = [to_hex(scale(0.86 * i / max(len(names) - 1, 1))) for i in range(len(names))]  # its yellow end is too pale
+    colors = [to_hex(scale(0.8 * i / max(len(names) - 1, 1))) for i in range(len(names))]  # its yellow end is too pale
     n = len(_SHADE_LINES)
     return [
         Look(color, _SHADE_MARKERS[i % n], _SHADE_LINES[i % n], name)

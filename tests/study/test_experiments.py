@@ -42,8 +42,14 @@ def test_every_norm_has_a_look_of_its_own() -> None:
     assert len({look.name for look in looks.values()}) == len(looks)
 
 
-def test_ten_norms_in_one_figure_differ_in_colour_or_in_marker_and_line() -> None:
-    looks = list(style.looks(experiments.read("cost").norms).values())
+def test_the_norms_of_a_figure_without_lines_are_told_by_their_markers_alone_as_print_shows_no_colour() -> None:
+    looks = style.looks(experiments.read("cost").norms).values()
+    assert len({look.marker for look in looks}) == len(looks)
+
+
+@pytest.mark.parametrize("name", ["cost", "cbn_fig1", "evonorm_fig", "mabn_errors", "gn_fig4"])
+def test_the_norms_of_one_figure_differ_in_colour_or_in_marker_and_line(name: str) -> None:
+    looks = list(style.looks(experiments.read(name).norms).values())
     for place, one in enumerate(looks):
         for other in looks[place + 1 :]:
             assert one.color != other.color or (one.marker != other.marker and one.line != other.line)
