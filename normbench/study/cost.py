@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from normbench.config import ConfigError
-from normbench.study import experiments, lines, stats, style
+from normbench.study import experiments, lines, scales, stats, style
 from normbench.study.drawn import Drawn
 
 PROFILE = Path("results/profile.csv")
@@ -38,8 +38,8 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawn:
             ax.set_xlabel(label)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.margins(x=0.12)
-        axes[0].set_ylabel(style.AXIS_LABELS[stats.METRIC])
-        style.value_axis(axes[0], stats.ends([row["summary"] for row in rows]))
+        axes[0].set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+        scales.value_axis(axes[0], stats.ends([row["summary"] for row in rows]))
         style.legend(figure, [_handle(look) for look in looks.values()], ncols=4)
         where = rows[0]
         text = f"{where['data']}, {where['model']}, {where['batch']} images per worker, on {where['device']}."

@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from normbench.study import beside, experiments, lines, style
+from normbench.study import beside, experiments, lines, scales, style
 from normbench.study.drawn import Drawn
 from normbench.study.stats import METRIC
 
@@ -119,7 +119,7 @@ def _scale(axes: list[Axes], heights: list[float], y: str) -> None:
         axes[0].set_ylim(max(0.0, min(heights, default=0) - 5), min(100.0, max(heights, default=100) + 3))
         axes[0].yaxis.set_major_locator(MaxNLocator(5))
         return
-    style.value_axis(axes[0], heights)
+    scales.value_axis(axes[0], heights)
     for ax in axes[1:]:
         if ax.get_ylabel():
             ax.set_ylabel(axes[0].get_ylabel())

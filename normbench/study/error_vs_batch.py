@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from normbench.study import beside, lines, published, stats, style
+from normbench.study import beside, lines, published, scales, stats, style
 from normbench.study.drawn import Drawn
 from normbench.study.experiments import Grid
 from normbench.study.stats import Cell
@@ -63,8 +63,8 @@ def missing(cells: list[Cell], grid: Grid) -> list[str]:
 def _draw_ours(axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame | None) -> list[Line2D]:
     """Our curves over whatever lies beneath, on axes that fit both; returns the legend."""
     looks = style.looks(grid.norms)
-    axes.set_ylabel(style.AXIS_LABELS[stats.METRIC])
-    style.batch_axis(axes, grid.batches)
+    axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+    scales.batch_axis(axes, grid.batches)
     handles = []
     for norm in grid.norms:
         own = [cell for cell in cells if cell.norm == norm and cell.over_seeds.n]
@@ -74,17 +74,17 @@ def _draw_ours(axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame 
     if beneath is not None:
         handles += _draw_paper(axes, beneath, alone=not cells)
         values += list(beneath["value"])
-    style.value_axis(axes, values, room_above=any(cell.diverged for cell in cells))
+    scales.value_axis(axes, values, room_above=any(cell.diverged for cell in cells))
     _mark_diverged(axes, cells, grid.batches, looks)
     return handles
 
 
 def _draw_theirs_apart(axes: Axes, theirs: pd.DataFrame) -> dict[str, Line2D]:
     """A paper's curves on axes of their own; returns a legend entry a norm."""
-    axes.set_ylabel(style.AXIS_LABELS[stats.METRIC])
-    style.batch_axis(axes, _sizes(theirs))
+    axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+    scales.batch_axis(axes, _sizes(theirs))
     handles = _draw_paper(axes, theirs, alone=True)
-    style.value_axis(axes, list(theirs["value"]))
+    scales.value_axis(axes, list(theirs["value"]))
     return dict(zip(dict.fromkeys(theirs["norm"]), handles, strict=True))
 
 

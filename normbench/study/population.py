@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from normbench.study import beside, collect, experiments, lines, published, stats, style
+from normbench.study import beside, collect, experiments, lines, published, scales, stats, style
 from normbench.study.drawn import Drawn
 from normbench.study.selection import plain, refuse_unlike, setting_free
 from normbench.study.stats import METRIC, Summary
@@ -63,7 +63,7 @@ def _draw(
     looks: dict[str, style.Look],
 ) -> None:  # fmt: skip
     """Our curves over the paper's, or the paper's alone."""
-    style.batch_axis(axes, batches)
+    scales.batch_axis(axes, batches)
     axes.set_xlabel("normalization batch size (images per worker)")
     axes.set_ylabel("error (%)")
     for item, look in looks.items():
@@ -71,7 +71,7 @@ def _draw(
         if found.get(item):
             lines.points(axes, look, found[item], batches)
     drawn = [summary for line in found.values() for summary in line.values()]
-    style.value_axis(axes, [*stats.ends(drawn), *theirs["value"]], linear=True)  # the gaps between the curves add up
+    scales.value_axis(axes, [*stats.ends(drawn), *theirs["value"]], linear=True)  # the gaps between the curves add up
 
 
 def _paper() -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normbench.study import collect, figures, published, style
+from normbench.study import collect, figures, published, scales, style
 
 
 def digits(make_run: Any, root: Path, **changed: Any) -> Path:
@@ -118,7 +118,7 @@ def test_on_the_papers_own_data_and_network_there_is_one_panel(make_run: Any, tm
 def test_ticks_on_a_log_scale_never_crowd(high: float) -> None:
     with style.paper():
         _, axes = style.new_axes()
-        style.value_axis(axes, [3.0, high])
+        scales.value_axis(axes, [3.0, high])
     low, top = axes.get_ylim()
     places = [math.log(tick / low) / math.log(top / low) for tick in axes.get_yticks()]
     assert len(places) >= 3
