@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from normbench.config import ConfigError
-from normbench.study import experiments, lines, stats, style
+from normbench.study import experiments, lines, scales, stats, style
 from normbench.study.drawn import Drawn
 
 PROFILE = Path("results/profile.csv")
@@ -30,19 +30,19 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawn:
     looks = style.looks([row["norm"] for row in rows])
     lacking = [*experiments.missing(own, "cost"), *_unmeasured(measured)]
     with style.paper():
-        figure, axes = style.new_panels(1, 2, 2.0, share="y")
-        panels = [("train_img_per_s", "training (images/s)", 1.0), (memory, _memory_label(memory), 2.0**20)]
+        figure, axes = style.new_panels(1, 2, 2.2, share="y")
+        panels = [("train_img_per_s", "training (1000 images/s)", 1e3), (memory, _memory_label(memory), 2.0**20)]
         for ax, (field, label, unit) in zip(axes, panels, strict=True):
             for row in rows:
                 _point(ax, row, float(row[field]) / unit, looks[row["norm"]])
             ax.set_xlabel(label)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.margins(x=0.12)
-        axes[0].set_ylabel(style.AXIS_LABELS[stats.METRIC])
-        style.value_axis(axes[0], stats.ends([row["summary"] for row in rows]))
+        axes[0].set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+        scales.value_axis(axes[0], stats.ends([row["summary"] for row in rows]))
         style.legend(figure, [_handle(look) for look in looks.values()], ncols=4)
         where = rows[0]
-        text = f"{where['data']}, {where['model']}, {where['batch']} images per worker, {where['device']}."
+        text = f"{where['data']}, {where['model']}, {where['batch']} images per worker, on {where['device']}."
         style.under(figure, f"{text} {lines.missing_text(lacking)}")
     table = pd.DataFrame([_numbers(row, memory) for row in rows]).set_index("norm")
     return Drawn(figure, missing=lacking, remarks=remarks, numbers=table, fill=[measure] if lacking else [])

@@ -4,46 +4,46 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from normbench.study import lines, published, stats, style
+from normbench.study import beside, lines, published, scales, stats, style
 from normbench.study.drawn import Drawn
 from normbench.study.experiments import Grid
 from normbench.study.stats import Cell
 
 
-def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, metric: str = stats.METRIC) -> Drawn:
-    """Mean and sd over seeds against batch, a curve a norm; a paper's curves beneath; the diverged off-scale."""
-    cells = [c for c in stats.against_batch(runs, metric) if c.batch is None or c.batch in grid.batches]
+def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apart: bool = False) -> Drawn:
+    """Mean and sd over seeds against batch, a curve a norm; the diverged off-scale; and a paper's curves.
+
+    apart: the paper's are of other data or another network, so they stand beside ours on a scale of their own; else they
+    lie beneath.
+    """
+    cells = [c for c in stats.against_batch(runs) if c.batch is None or c.batch in grid.batches]
     theirs = paper if paper is not None and not paper.empty else None
+    apart = apart and theirs is not None and bool(cells)
     if theirs is not None and not cells:  # the paper alone, over its own sizes
-        grid = Grid(grid.norms, sorted({int(b) for b in theirs["batch"]}, reverse=True), grid.seeds)
-    looks = style.looks(grid.norms)
-    named = {norm: look.name for norm, look in looks.items()}
+        grid = Grid(grid.norms, _sizes(theirs), grid.seeds)
+    beneath = None if apart else theirs
     with style.paper():
-        figure, axes = style.new_axes(2.35)
-        axes.set_ylabel(style.AXIS_LABELS.get(metric, metric))
-        style.batch_axis(axes, grid.batches)
-        handles = []
-        for norm in grid.norms:
-            own = [cell for cell in cells if cell.norm == norm and cell.over_seeds.n]
-            if own:
-                handles.append(_draw_curve(axes, own, looks[norm], grid.batches))
-        if theirs is not None:
-            handles += _draw_paper(axes, theirs, alone=not cells)
-        values = stats.ends([cell.over_seeds for cell in cells]) + ([] if theirs is None else list(theirs["value"]))
-        style.value_axis(axes, values, room_above=any(cell.diverged for cell in cells))
-        _mark_diverged(axes, cells, grid.batches, looks)
-        style.legend(figure, handles)
-        only_theirs = theirs is not None and not cells
-        style.under(figure, _notes(cells, [] if only_theirs else missing(cells, grid, named), theirs))
+        if apart and theirs is not None:
+            figure, left, right = style.new_halves(2.5, beside.titles(runs, theirs))
+            axes, their_axes = left.add_subplot(), right.add_subplot()
+        else:
+            figure, axes = style.new_axes(2.35)
+        handles = _draw_ours(axes, cells, grid, beneath)
+        notes = _notes(cells, [] if theirs is not None and not cells else missing(cells, grid), beneath)
+        if apart and theirs is not None:
+            more = _draw_theirs_apart(their_axes, theirs)
+            handles += [handle for norm, handle in more.items() if all(cell.norm != norm for cell in cells)]
+            notes.insert(0, beside.small_print(runs, theirs))
+        style.legend(figure, handles, ncols=5 if apart else 2)
+        style.under(figure, (" " if apart else "\n").join(notes))
     return Drawn(figure, cells, missing(cells, grid), numbers=_numbers(cells, grid))
 
 
-def missing(cells: list[Cell], grid: Grid, named: dict[str, str] | None = None) -> list[str]:
+def missing(cells: list[Cell], grid: Grid) -> list[str]:
     """Wanted cells with fewer finished seeds than wanted, in words."""
     found = []
     have = {(cell.norm, cell.batch): cell for cell in cells}
     for norm in grid.norms:
-        name = (named or {}).get(norm, norm)
         free = (norm, None) in have
         for batch in [None] if free else grid.batches:
             cell = have.get((norm, batch))
@@ -53,11 +53,43 @@ def missing(cells: list[Cell], grid: Grid, named: dict[str, str] | None = None) 
             seeds = f"{finished} of {len(grid.seeds)} seeds" if finished else ""
             unfinished = f"{cell.unfinished} unfinished" if cell and cell.unfinished else ""
             details = ", ".join(filter(None, (seeds, unfinished)))
-            found.append((name if free else f"{name} at {batch}") + (f" ({details})" if details else ""))
+            found.append((norm if free else f"{norm} at {batch}") + (f" ({details})" if details else ""))
     return found
 
 
 # ---------------------------------------------------------------------------- parts of the drawing
+
+
+def _draw_ours(axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame | None) -> list[Line2D]:
+    """Our curves over whatever lies beneath, on axes that fit both; returns the legend."""
+    looks = style.looks(grid.norms)
+    axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+    scales.batch_axis(axes, grid.batches)
+    handles = []
+    for norm in grid.norms:
+        own = [cell for cell in cells if cell.norm == norm and cell.over_seeds.n]
+        if own:
+            handles.append(_draw_curve(axes, own, looks[norm], grid.batches))
+    values = stats.ends([cell.over_seeds for cell in cells])
+    if beneath is not None:
+        handles += _draw_paper(axes, beneath, alone=not cells)
+        values += list(beneath["value"])
+    scales.value_axis(axes, values, room_above=any(cell.diverged for cell in cells))
+    _mark_diverged(axes, cells, grid.batches, looks)
+    return handles
+
+
+def _draw_theirs_apart(axes: Axes, theirs: pd.DataFrame) -> dict[str, Line2D]:
+    """A paper's curves on axes of their own; returns a legend entry a norm."""
+    axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+    scales.batch_axis(axes, _sizes(theirs))
+    handles = _draw_paper(axes, theirs, alone=True)
+    scales.value_axis(axes, list(theirs["value"]))
+    return dict(zip(dict.fromkeys(theirs["norm"]), handles, strict=True))
+
+
+def _sizes(theirs: pd.DataFrame) -> list[int]:
+    return sorted({int(batch) for batch in theirs["batch"]}, reverse=True)
 
 
 def _draw_curve(axes: Axes, own: list[Cell], look: style.Look, batches: list[int]) -> Line2D:
@@ -75,7 +107,7 @@ def _draw_paper(axes: Axes, paper: pd.DataFrame, alone: bool) -> list[Line2D]:
     """The paper's curves: thin, dashed and grey beneath ours; in the norms' colours where there is nothing of ours."""
     looks = style.looks(list(dict.fromkeys(paper["norm"])))
     for norm, look in looks.items():
-        lines.paper_points(axes, paper[paper["norm"] == norm], "batch", look, joined=True, alone=alone)
+        lines.paper_curve(axes, paper[paper["norm"] == norm], _sizes(paper), look, alone)
     citation = published.CITATIONS[paper["paper"].iloc[0]]
     shown = {"linestyle": "--", "linewidth": 0.9, "markersize": 3.5}
     if not alone:
@@ -104,15 +136,15 @@ def _mark_diverged(axes: Axes, cells: list[Cell], batches: list[int], looks: dic
         )  # fmt: skip
 
 
-def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -> str:
+def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -> list[str]:
     """What a reader of the figure alone has to know."""
     said = []
     if any(cell.over_seeds.n > 1 for cell in cells):
         said.append("Mean ± sd over n seeds.")
     if theirs is not None and published.recalled(theirs):
-        said.append("Hollow: recalled from memory.")
+        said.append(beside.RECALLED)
     said.append(lines.missing_text(lacking))
-    return "\n".join(filter(None, said))
+    return [text for text in said if text]
 
 
 def _numbers(cells: list[Cell], grid: Grid) -> pd.DataFrame | None:

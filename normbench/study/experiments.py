@@ -147,16 +147,13 @@ def is_of(label: str, wanted: Experiment) -> bool:
 
 
 def in_short(lacking: list[str]) -> list[str]:
-    """Cells in words with those of one norm together: "bn at 4" and "bn at 2" are "bn at 4/2"."""
-    found: list[str] = []
+    """Cells in words with those of one norm that lack the same together: "bn at 4" and "bn at 2" are "bn at 4/2"."""
+    batches: dict[tuple[str, str], list[str]] = {}  # by what stands before the batch, and what behind
     for text in lacking:
-        norm, at, batch = text.rpartition(" at ")
-        same = found and at and batch.isdigit() and re.fullmatch(re.escape(norm) + r" at [\d/]+", found[-1])
-        if same:
-            found[-1] += f"/{batch}"
-        else:
-            found.append(text)
-    return found
+        found = re.fullmatch(r"(.*?) at (\d+)(.*)", text)
+        head, batch, tail = found.groups() if found else (text, "", "")
+        batches.setdefault((head, tail), []).append(batch)
+    return [f"{head} at {'/'.join(sizes)}{tail}" if sizes[0] else head for (head, tail), sizes in batches.items()]
 
 
 def missing(runs: pd.DataFrame, name: str) -> list[str]:

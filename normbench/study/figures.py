@@ -14,13 +14,13 @@ from normbench.hints import nearest
 from normbench.study import (
     collect,
     cost,
-    curves,
     error_vs_batch,
     experiments,
     heatmap,
     population,
     probes,
     published,
+    training,
     windows,
 )
 from normbench.study.command import parser, terminal
@@ -35,9 +35,9 @@ LEGIBLE = 10  # norms in one figure of curves
 
 
 def demo(runs: pd.DataFrame) -> Drawn:
-    """Error against batch on the embedded digits, every norm there is; of several settings the one with most runs.
+    """Error against batch on the embedded digits; of several settings the one with most runs.
 
-    Where there are more norms than curves that can be told apart, those of its experiment.
+    Every norm there is, or those of its experiment where there are more than curves that can be told apart.
     """
     digits = runs[runs["data"] == "digits"]
     if digits.empty:
@@ -46,8 +46,8 @@ def demo(runs: pd.DataFrame) -> Drawn:
     if digits["norm"].nunique() > LEGIBLE:
         wanted = experiments.read("demo")
         shown = digits.loc[[experiments.is_of(label, wanted) for label in digits["norm"]]]
-        others = digits["norm"].nunique() - shown["norm"].nunique()
-        remarks = [f"left out: {others} more norms, which figure all_norms shows"]
+        others = set(experiments.of_norms_as_they_come(digits)["norm"]) - set(shown["norm"])
+        remarks = [f"left out: {len(others)} more norms, which figure all_norms shows"] if others else []
         shown = experiments.belonging(shown, "demo")[0]
     chosen = commonest(shown)
     fields = differing(shown, setting_free(shown))
@@ -57,9 +57,9 @@ def demo(runs: pd.DataFrame) -> Drawn:
 
 
 def gn_fig1(runs: pd.DataFrame) -> Drawn:
-    """Wu & He 2018, Figure 1: BN and GN against batch, over the paper's own curves where data and network are its own.
+    """Wu & He 2018, Figure 1: BN and GN against batch.
 
-    Without runs, the paper's curves alone.
+    Over the paper's own curves, beside them where ours are of other data; without runs, the paper's alone.
     """
     return _like_the_paper(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50")
 
@@ -74,31 +74,39 @@ def evonorm_fig(runs: pd.DataFrame) -> Drawn:
     return _like_the_paper(runs, "evonorm_fig", "evonorm_2020", "Table 3", "resnet50")
 
 
+def mabn_errors(runs: pd.DataFrame) -> Drawn:
+    """Yan et al. 2020: BN, Batch Renorm and MABN against batch."""
+    return _like_the_paper(runs, "mabn_errors", "mabn_2020", "error against batch size", "resnet50")
+
+
 def _like_the_paper(runs: pd.DataFrame, name: str, paper: str, item: str, network: str) -> Drawn:
-    """A figure's own norms, over the curves of a paper that are of the same data and network; or those alone."""
+    """A figure's own norms, over the curves of a paper that are of the same data and network, else beside its own."""
     own, remarks = experiments.belonging(runs, name)
     if own.empty and len(runs) and not published.curve(paper, item, *runs[["data", "model"]].iloc[0]).size:
         raise experiments.none_yet(name)
     data, model = own[["data", "model"]].iloc[0] if len(own) else ("imagenet", network)
-    theirs = published.as_errors(published.curve(paper, item, data, model))
+    theirs = published.curve(paper, item, data, model)
+    apart = theirs.empty
+    theirs = published.as_errors(published.curve(paper, item, "imagenet", network) if apart else theirs)
     theirs = theirs[theirs["norm"].isin([*experiments.read(name).norms, *own["norm"]])]
-    return replace(error_vs_batch.draw(own, experiments.grid(name, own), theirs), remarks=remarks)
+    return replace(error_vs_batch.draw(own, experiments.grid(name, own), theirs, apart), remarks=remarks)
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Drawn]] = {
     "demo": demo,
     "all_norms": heatmap.all_norms,
     "gn_fig1": gn_fig1,
-    "gn_fig4": curves.gn_fig4,
-    "gn_fig5": curves.gn_fig5,
+    "gn_fig4": training.gn_fig4,
+    "gn_fig5": training.gn_fig5,
     "gn_fig6": probes.gn_fig6,
     "cbn_fig1": cbn_fig1,
     "cbn_window": windows.cbn_window,
     "cbn_burnin": windows.cbn_burnin,
-    "brn_fig": curves.brn_fig,
+    "brn_fig": training.brn_fig,
     "mabn_fig": probes.mabn_fig,
+    "mabn_errors": mabn_errors,
     "wj_fig": population.wj_fig,
-    "wj_ema": curves.wj_ema,
+    "wj_ema": training.wj_ema,
     "evonorm_fig": evonorm_fig,
     "cost": cost.cost,
 }

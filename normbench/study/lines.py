@@ -84,8 +84,20 @@ def paper_points(axes: Axes, theirs: pd.DataFrame, x: str, look: style.Look, joi
     )  # fmt: skip
 
 
+def paper_curve(axes: Axes, theirs: pd.DataFrame, sizes: Sequence[int], look: style.Look, alone: bool) -> None:
+    """A paper's numbers against batch; a hole among its sizes stays a hole, as in ours."""
+    over = theirs.set_index("batch")[["value", "read"]].reindex(list(sizes)).rename_axis("batch").reset_index()
+    paper_points(axes, over, "batch", look, joined=True, alone=alone)
+
+
 def missing_text(lacking: Sequence[str]) -> str:
-    """What a figure lacks, in a line of its small print."""
-    short = experiments.in_short(list(lacking))
+    """What a figure lacks, in a line of its small print, the norms called what the legend calls them."""
+    short = [_named(text) for text in experiments.in_short(list(lacking))]
     more = f" and {len(short) - 4} more" if len(short) > 4 else ""
     return f"Missing: {', '.join(short[:4])}{more}." if short else ""
+
+
+def _named(text: str) -> str:
+    """A missing cell, "bn at 4/2", with the norm's name for its label."""
+    label, space, rest = text.partition(" ")
+    return f"{style.looks([label])[label].name}{space}{rest}"

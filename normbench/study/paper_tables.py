@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from normbench.study import comparison, experiments, published, stats, style
+from normbench.study import beside, comparison, experiments, published, stats, style
 from normbench.study.selection import plain, refuse_unlike, setting_free
 from normbench.study.stats import Summary
 from normbench.study.table import Table
@@ -30,7 +30,8 @@ def cbn_table(runs: pd.DataFrame) -> Table:
 def _by_norm(runs: pd.DataFrame, name: str, experiment: str, paper: str, item: str, network: str) -> Table:
     own, remarks = _own(runs, experiment)
     norms = experiments.read(experiment).norms
-    theirs, same, where = _published(own, runs, paper, item, network, experiment)
+    published_rows = _curves(own, runs, paper, item, network, experiment)
+    theirs, (where, same) = _by_label(published_rows), _where(published_rows, own)
     ours = {norm: stats.mean_over_seeds(own[own["norm"] == norm]) for norm in norms}
     looks = style.looks(norms)
     rows = []
@@ -42,7 +43,8 @@ def _by_norm(runs: pd.DataFrame, name: str, experiment: str, paper: str, item: s
     words = (
         f"Top-1 error (%) at {experiments.read(experiment).fixed['batch']} images per worker{_ours_on(own)}; {where}. "
     )
-    return _table(name, rows, "norm", words + comparison.caption("mean"), experiment, own, remarks)
+    caption = words + comparison.caption("mean")
+    return _table(name, rows, "norm", caption, experiment, own, published_rows, remarks)
 
 
 def gn_table2(runs: pd.DataFrame) -> Table:
@@ -65,42 +67,39 @@ def gn_table2(runs: pd.DataFrame) -> Table:
         row |= {"GN - BN": pair.mean, "GN - BN low": pair.low, "GN - BN high": pair.high}
         row["published GN - BN"] = _number(row["GN published"]) - _number(row["BN published"])
         rows.append(row)
-    words = f"Top-1 error (%){_ours_on(own)}; {where}. "
-    return _table(
-        "gn_table2", rows, "images per worker", words + comparison.caption("mean", "paired"), "gn_fig1", own, remarks
-    )
+    caption = f"Top-1 error (%){_ours_on(own)}; {where}. " + comparison.caption("mean", "paired")
+    return _table("gn_table2", rows, "images per worker", caption, "gn_fig1", own, theirs, remarks)
 
 
 def gn_table3(runs: pd.DataFrame) -> Table:
     """Wu & He 2018, Table 3: GN by its number of groups, and by its channels per group."""
     own, remarks = _own(runs, "gn_table3")
     rows: list[dict[str, object]] = []
-    wheres = []
     for part, key, item in (
         ("gn_table3", "groups", "Table 3, groups"),
         ("gn_table3_channels", "channels_per_group", "Table 3, channels per group"),
     ):
-        theirs, same, where = _published(own, runs, "group_norm_2018", item, "resnet50", "gn_table3")
-        wheres.append(where)
+        theirs = _curves(own, runs, "group_norm_2018", item, "resnet50", "gn_table3")
+        where, same = _where(theirs, own)
         field = f"norm.{key}"
         mine = own[own[field].map(plain).str.isdigit()] if field in own else own[:0]
-        at = {label.removeprefix(f"gn-{key}"): cell for label, cell in theirs.items()}
-        wanted = experiments.read(part).swept[field] if len(own) else []
-        told = [*at] if same or own.empty else []
+        at = {label.removeprefix(f"gn-{key}"): cell for label, cell in _by_label(theirs).items()}
         measured_at = [int(value) for value in mine[field]] if len(mine) else []
-        values = sorted({*map(int, [*wanted, *told]), *measured_at}, reverse=True)
+        wanted = [int(value) for value in [*experiments.read(part).swept[field], *(at if same else [])]]
+        values = sorted({*wanted, *map(int, at), *measured_at}, reverse=True)
         block = []
         for value in values:
             ours = stats.mean_over_seeds(mine[mine[field].astype(int) == value]) if len(mine) else NOTHING
-            block.append({"GN with": _so_many(value, key), **_beside(ours, at.get(str(value)), same)})
+            row = {"GN with": _so_many(value, key), **_beside(ours, at.get(str(value)), same)}
+            block.append({**row, "asked": value in wanted})  # another network may have no such number of groups
         measured = [_number(row["ours"]) for row in block if row["n"]]
         for row in block:
             row["ours - best"] = _number(row["ours"]) - min(measured, default=math.nan)
             row["published - best"] = _number(row["published"]) - min(value for value, _ in at.values())
         rows += block
-    words = f"Top-1 error (%) of GN at 32 images per worker{_ours_on(own)}; {wheres[0]}. "
-    more = "Best: the least of its half of the table. "
-    return _table("gn_table3", rows, "GN with", words + more + comparison.caption("mean"), "gn_table3", own, remarks)
+    words = f"Top-1 error (%) of GN at 32 images per worker{_ours_on(own)}; {where}. "
+    caption = words + "Best: the least of its half of the table. " + comparison.caption("mean")
+    return _table("gn_table3", rows, "GN with", caption, "gn_table3", own, theirs, remarks)
 
 
 # ---------------------------------------------------------------------------- parts
@@ -127,23 +126,19 @@ def _where(theirs: pd.DataFrame, own: pd.DataFrame) -> tuple[str, bool]:
     """What the published numbers are of, and whether ours are of the same data and network."""
     paper, data, model = theirs[["paper", "dataset", "model"]].iloc[0]
     same = len(own) > 0 and (own[["data", "model"]].iloc[0] == [data, model]).all()
-    told = f"published: {published.CITATIONS[paper]}, {model} on {data}"
+    told = f"published: {published.CITATIONS[paper]}, {published.place(data, model)}, {beside.protocol(theirs)}"
     if published.recalled(theirs):
         return f"{told}, † recalled from memory and no target", False
-    return told if same or own.empty else f"{told}, so no difference is taken", bool(same)
+    return told if same or own.empty else f"{told}; they are of unlike settings, so no difference is taken", bool(same)
 
 
-def _published(
-    own: pd.DataFrame, runs: pd.DataFrame, paper: str, item: str, network: str, experiment: str
-) -> tuple[Theirs, bool, str]:
-    theirs = _curves(own, runs, paper, item, network, experiment)
-    where, same = _where(theirs, own)
+def _by_label(theirs: pd.DataFrame) -> Theirs:
     values = zip(theirs["norm"], theirs["value"], theirs["read"] == "recalled", strict=True)
-    return {norm: (float(value), bool(recalled)) for norm, value, recalled in values}, same, where
+    return {norm: (float(value), bool(recalled)) for norm, value, recalled in values}
 
 
 def _ours_on(own: pd.DataFrame) -> str:
-    return f", ours: {own['model'].iloc[0]} on {own['data'].iloc[0]}" if len(own) else ""
+    return f"; ours: {published.place(*own[['data', 'model']].iloc[0])}, {beside.protocol(own)}" if len(own) else ""
 
 
 def _beside(ours: Summary, theirs: tuple[float, bool] | None, same: bool) -> dict[str, object]:
@@ -170,10 +165,22 @@ def _table(
     caption: str,
     experiment: str,
     own: pd.DataFrame,
+    theirs: pd.DataFrame,
     remarks: list[str],
 ) -> Table:
-    numbers = pd.DataFrame(rows)
+    """The numbers with what both sides are of in every row; as text, in the heads of the columns."""
     text = pd.DataFrame([_text(row, index) for row in rows]).set_index(index)
+    never = [head for head in map(str, text) if head.endswith("difference") and not text[head].any()]
+    text = text.drop(columns=never).rename(columns={"GN - BN": "ours GN - BN"})
+    numbers = pd.DataFrame(rows).drop(columns="asked", errors="ignore")
+    dataset, network = theirs[["dataset", "model"]].iloc[0]
+    if len(own):
+        data, model = own[["data", "model"]].iloc[0]
+        numbers = numbers.assign(**{"our data": data, "our model": model})
+        if data != dataset:
+            on = {"ours": data, "published": published.NAMES[dataset]}
+            text.columns = pd.Index([f"{h}, {on[h.split()[-1]]}" if h.split()[-1] in on else h for h in text.columns])
+    numbers = numbers.assign(**{"published data": dataset, "published model": network})
     return Table(name, text, numbers, caption, experiment, experiments.missing(own, experiment), remarks)
 
 
@@ -182,11 +189,13 @@ def _text(row: dict[str, object], index: str) -> dict[str, str]:
     shown = {index: str(row[index])}
     for key, value in row.items():
         lead = key.rpartition(" ")[0] + " " if " " in key else ""
-        if key == index or key.endswith((" sd", " n", " recalled", " low", " high")) or key in ("sd", "n", "recalled"):
+        told = key.endswith((" sd", " n", " recalled", " low", " high")) or key in ("sd", "n", "recalled", "asked")
+        if key == index or told:
             continue
         if key.endswith("ours"):
             n, sd = int(_number(row[f"{lead}n"])), _number(row[f"{lead}sd"])
-            shown[key] = stats.mean_sd(Summary(n, _number(value), sd, math.nan, math.nan)) or "missing"
+            absent = "missing" if row.get("asked", True) else ""
+            shown[key] = stats.mean_sd(Summary(n, _number(value), sd, math.nan, math.nan)) or absent
         elif key.endswith("published"):
             dagger = " †" if row[f"{lead}recalled"] else ""
             shown[key] = "" if math.isnan(_number(value)) else f"{_number(value):.2f}{dagger}"

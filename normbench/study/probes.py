@@ -13,11 +13,11 @@ from normbench.study.drawn import Drawn
 from normbench.study.selection import refuse_unlike
 
 PERCENTILES = ("99", "80", "20", "1")
-STATISTICS = {  # field of a probe, and how the MABN paper writes it
-    "mean": r"$\mu_B$",
-    "var": r"$\sigma_B^2$",
-    "grad_mean": r"$g_B$",
-    "grad_product": r"$\Psi_B$",
+STATISTICS = {  # field of a probe, and what the MABN paper calls it; y is the layer's output before gamma and beta
+    "mean": r"mean $\mu_B$",
+    "var": r"variance $\sigma_B^2$",
+    "grad_mean": r"$g_B$, mean of $\partial L/\partial y$",
+    "grad_product": r"$\Psi_B$, mean of $y\,\partial L/\partial y$",
 }
 
 
@@ -39,7 +39,7 @@ def gn_fig6(runs: pd.DataFrame) -> Drawn:
             ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             ax.yaxis.set_major_locator(MaxNLocator(5))
             ax.tick_params(labelsize=6.5)
-        axes[0].set_ylabel("features before the norm")
+        axes[0].set_ylabel("input of the norm")
         style.legend(figure, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
         style.under(figure, f"{_layer(probed)} {lines.missing_text(lacking)}")
     return Drawn(figure, missing=lacking, remarks=remarks)
@@ -62,7 +62,7 @@ def mabn_fig(runs: pd.DataFrame) -> Drawn:
                     found["step"][values.index], values, color=look.color, linewidth=0.9 if dark else 0.5,
                     linestyle="-", zorder=2 + place,
                 )  # fmt: skip
-            ax.set_title(symbol, fontsize=8)
+            ax.set_title(symbol, fontsize=7.5)
             _thin_ticks(ax)
         for ax in axes[2:]:
             ax.set_xlabel("iteration")
@@ -70,7 +70,7 @@ def mabn_fig(runs: pd.DataFrame) -> Drawn:
             lines.handle(style.Look(look.color, "", "-", ""), f"{batch} images", False) for batch, look in looks.items()
         ]
         style.legend(figure, handles[::-1], ncols=3)
-        style.under(figure, f"{_layer(probed)} Channel 0, worker 0. {lines.missing_text(lacking)}")
+        style.under(figure, f"{_layer(probed)} Channel 0 of worker 0. {lines.missing_text(lacking)}")
     return Drawn(figure, missing=lacking, remarks=remarks, numbers=_spreads(probed, sizes))
 
 
@@ -98,7 +98,8 @@ def _first_seed(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _layer(probed: pd.DataFrame) -> str:
-    return f"Layer {', '.join(sorted(set(probed['probe.layer'])))} of {', '.join(sorted(set(probed['model'])))}."
+    layer, model, data = probed[["probe.layer", "model", "data"]].iloc[0]
+    return f"{'The last norm' if layer == 'last' else layer} of {model} on {data}, seed {probed['seed'].min()}."
 
 
 def _thin_ticks(axes: Axes) -> None:

@@ -54,6 +54,17 @@ CITATIONS = {
 }
 
 
+NAMES = {  # of data sets and networks, as the papers write them
+    "imagenet": "ImageNet",
+    "cifar10": "CIFAR-10",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "inception_v3": "Inception-v3",
+    "mobilenet_v2": "MobileNetV2",
+}
+
+
 @cache
 def _everything() -> pd.DataFrame:
     tables = []
@@ -90,9 +101,14 @@ def as_errors(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_epochs(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Numbers whose item names an epoch ("Figure 5, before epoch 30"), with that epoch as a column, in its order."""
+    """Numbers whose item names an epoch ("Figure 5, before epoch 30"), with that epoch as column "at", in its order."""
     epoch = numbers["item"].str.extract(r"epoch (\d+)$")[0].astype("Int64")
-    return numbers.assign(epoch=epoch)[epoch.notna()].sort_values(["norm", "batch", "epoch"])
+    return numbers.assign(at=epoch)[epoch.notna()].sort_values(["norm", "batch", "at"])
+
+
+def place(data: str, model: str) -> str:
+    """Data and network in words: "ImageNet, ResNet-50", and our own as they are called here."""
+    return f"{NAMES.get(data, data)}, {NAMES.get(model, model)}"
 
 
 def recalled(numbers: pd.DataFrame) -> bool:

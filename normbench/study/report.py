@@ -7,7 +7,7 @@ forbids every script but the one it was written with.
 import base64
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from normbench.study.coverage import ROW
 from normbench.study.selection import select
 
 TEMPLATES = Path(__file__).parent / "templates"
-KEYS = ("data", "model", "norm")  # what a reader of the page can filter by
+KEYS = ("data", "model", "norm")  # what a reader of the page can filter by; the norm by its name
 
 
 # ---------------------------------------------------------------------------- what is shown
@@ -66,10 +66,11 @@ def page(found: Collected, profile: Path = cost.PROFILE) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["names"] = _names
     counts = runs["state"].value_counts()
     return environment.get_template("report.html.jinja").render(
         states={state: int(counts[state]) for state in STATES if state in counts},
-        choices={key: sorted(set(runs[key])) for key in KEYS},
+        choices={key: sorted(set(_names(runs[key]) if key == "norm" else runs[key])) for key in KEYS},
         grids=list(grids(runs)),
         figures=figures,
         tables=tables,
@@ -81,6 +82,11 @@ def page(found: Collected, profile: Path = cost.PROFILE) -> str:
         script=Markup(script),  # ours
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _names(labels: Iterable[str]) -> list[str]:
+    """Norms by name alone: gn-groups8 goes with gn, or a page of variants would be nothing but buttons."""
+    return list(dict.fromkeys(label.partition("-")[0] for label in labels))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -110,7 +110,7 @@ def _commands(name: str, data: str, model: str) -> list[str]:
 
 
 def _notes(remarks: list[str], missing: list[str]) -> list[str]:
-    return [*remarks, *([f"missing: {', '.join(missing)}"] if missing else [])]
+    return [*remarks, *([f"missing: {', '.join(experiments.in_short(missing))}"] if missing else [])]
 
 
 def _text(table: pd.DataFrame | None) -> list[list[str]]:

@@ -28,6 +28,7 @@ def inline(figure: Figure, name: str, alt: str) -> Markup:
     """A figure as an <svg> element; name: told from every other on the page, for the ids inside."""
     buffer = io.StringIO()
     with style.paper():  # the salt and the fonts are read on saving
+        style.settle(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -1,6 +1,5 @@
 """How every figure looks, and how it is written: the same records give the same bytes."""
 
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,16 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure  # without pyplot: no window, no global state
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure, FigureBase  # without pyplot: no window, no global state
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 COLUMN_WIDTH = 3.4  # inches: one column of a two-column paper
+PAGE_WIDTH = 6.9  # and both
 GREY = "#8c8c8c"  # of what is not ours: the papers' curves
 SMALL_PRINT = "#6b6b6b"
-
-AXIS_LABELS = {"top1_error_pct": "top-1 error (%)", "train_error_pct": "training error (%)"}
 
 
 LineStyle = Literal["", "-", "--", ":"] | tuple[float, Sequence[float]]  # matplotlib's
@@ -48,7 +48,7 @@ _LOOKS = {
     "gn": Look(_RED, "s", _SOLID, "GN"),
     "ln": Look(_GREEN, "^", _LONG, "LN"),
     "in": Look(_PURPLE, "v", _DOTDASH, "IN"),
-    "syncbn": Look(_SKY, "D", _LONG, "SyncBN"),
+    "syncbn": Look(_SKY, ">", _LONG, "SyncBN"),
     "frozen": Look(_SKY, "P", _DOT, "frozen BN"),
     "none": Look(_BLACK, "x", _DOT, "no norm"),
     "brn": Look(_ORANGE, "D", _DASH, "Batch Renorm"),
@@ -75,18 +75,18 @@ _LOOKS = {
 }
 _SPARE_COLORS = (_GREEN, _ORANGE, _PURPLE, _SKY, _YELLOW, _BLACK)
 _SPARE_MARKERS = ("p", ">", "<", "H", "8", "1", "2")
-_SHADES = ("#00224e", "#3a4c84", "#6d7a8e", "#a19b6d", "#e0b53c")  # cividis: an order that print keeps
-_SHADE_MARKERS = ("o", "s", "^", "D", "v")
-_SHADE_LINES: tuple[LineStyle, ...] = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT)
+_SHADE_MARKERS = ("o", "s", "^", "D", "v", "P")
+_SHADE_LINES: tuple[LineStyle, ...] = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT, _LONG)
 
 
 def shades(names: list[str]) -> list[Look]:
-    """Looks of things in an order, from dark to light: batch sizes, percentiles."""
-    places = [round(i * (len(_SHADES) - 1) / max(len(names) - 1, 1)) for i in range(len(names))]
+    """Looks of things in an order, from dark to light, an order that print keeps: batch sizes, percentiles."""
+    scale = matplotlib.colormaps["cividis"]
+    colors = [to_hex(scale(0.8 * i / max(len(names) - 1, 1))) for i in range(len(names))]  # its yellow end is too pale
     n = len(_SHADE_LINES)
     return [
-        Look(_SHADES[place], _SHADE_MARKERS[i % n], _SHADE_LINES[i % n], name)
-        for i, (place, name) in enumerate(zip(places, names, strict=True))
+        Look(color, _SHADE_MARKERS[i % n], _SHADE_LINES[i % n], name)
+        for i, (color, name) in enumerate(zip(colors, names, strict=True))
     ]
 
 
@@ -146,16 +146,36 @@ def new_axes(height: float = 2.5) -> tuple[Figure, Axes]:
 
 def new_panels(rows: int, columns: int, height: float = 2.4, share: str = "xy") -> tuple[Figure, list[Axes]]:
     """Panels side by side in one column's width, row by row; share: the axes that have one scale for all."""
+    figure, part = new_part(height)
+    return figure, panels(part, rows, columns, share)
+
+
+def new_part(height: float) -> tuple[Figure, FigureBase]:
+    """An empty figure of column width, and itself as the part that panels are drawn in."""
     figure = Figure(figsize=(COLUMN_WIDTH, height))
-    grid = figure.subplots(rows, columns, sharex="x" in share, sharey="y" in share, squeeze=False)
-    return figure, list(grid.flat)
+    return figure, figure
+
+
+def new_halves(height: float, titles: tuple[str, str], ratio: float = 1.0) -> tuple[Figure, FigureBase, FigureBase]:
+    """Two titled halves across the page, to hold panels; ratio: the left one's width to the right one's."""
+    figure = Figure(figsize=(PAGE_WIDTH, height))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(ratio, 1.0)).flat
+    for half, title in zip((left, right), titles, strict=True):
+        half.suptitle(title, fontsize=8)
+    return figure, left, right
+
+
+def panels(part: FigureBase, rows: int, columns: int, share: str = "xy") -> list[Axes]:
+    """Panels in a figure or in a part of one, row by row."""
+    return list(part.subplots(rows, columns, sharex="x" in share, sharey="y" in share, squeeze=False).flat)
 
 
 def legend(figure: Figure, handles: list[Line2D], ncols: int = 2) -> None:
     """Above the axes: never over a curve. As many columns as fit, at most ncols; the figure grows by the rows."""
     if handles:
         labels = [str(handle.get_label()) for handle in handles]
-        fitting = (n for n in range(min(ncols, len(handles)), 1, -1) if _legend_width(labels, n) <= COLUMN_WIDTH)
+        width = figure.get_figwidth()
+        fitting = (n for n in range(min(ncols, len(handles)), 1, -1) if _legend_width(labels, n) <= width)
         columns = next(fitting, 1)
         figure.set_figheight(figure.get_figheight() + 0.14 * (-(-len(handles) // columns) - 1))
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2)
@@ -170,34 +190,11 @@ def _legend_width(labels: list[str], columns: int) -> float:
     return sum(0.48 + 0.054 * letters for letters in longest)
 
 
-def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False) -> None:
-    """The y axis: linear as in the papers, or logarithmic where one blow-up would press all else into a line.
-
-    On a log scale equal ratios of error are equal heights, so 7 against 8 % and 7 against 33 % can both be read.
-    """
-    values = [value for value in values if value > 0 and math.isfinite(value)]
-    if values and max(values) > 2.5 * min(values):
-        axes.set_yscale("log")
-        low, high = min(values) / 1.12, max(values) * (1.35 if room_above else 1.12)
-        axes.set_ylim(low, high)
-        leads = (
-            (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9) if high < 6 * low else (1, 2, 3, 5, 7) if high < 15 * low else (1, 2, 5)
-        )
-        ticks = [lead * 10.0**power for power in range(-2, 3) for lead in leads]
-        axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_ylabel(f"{axes.get_ylabel()}, log scale")
-    elif values:
-        margin = max(0.05 * (max(values) - min(values)), 0.1)
-        axes.set_ylim(min(values) - margin, max(values) + margin * (3 if room_above else 1))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-
-
 def under(figure: Figure, text: str) -> None:
-    """Small print below a figure, in lines that fit the column."""
+    """Small print below a figure, in lines that fit its width."""
     if text.strip():
-        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, 78))
+        letters = int(23 * figure.get_figwidth())
+        wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, letters))
         figure.set_figheight(figure.get_figheight() + 0.1 * (wide.count("\n") + 1))
         figure.supxlabel(wide, x=0.02, ha="left", fontsize=6, color=SMALL_PRINT)
 
@@ -211,14 +208,19 @@ def empty(text: str) -> Figure:
     return figure
 
 
-def batch_axis(axes: Axes, batches: list[int]) -> None:
-    """The x axis of the GN paper: log2, and decreasing to the right."""
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(max(batches) * 1.2, min(batches) / 1.2)
-    axes.xaxis.set_major_locator(FixedLocator([float(batch) for batch in batches]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("batch size (images per worker)")
+def settle(figure: Figure) -> None:
+    """Lays a figure out for good, in round numbers.
+
+    The solver behind the layout takes its unknowns in the order of their addresses in memory, so the last bits of a
+    position differ from process to process, and an SVG names its clip paths after all of them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        box = part.bbox_relative
+        box.p0, box.p1 = np.round(box.p0, 9), np.round(box.p1, 9)
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position().get_points(), 9)))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -227,6 +229,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     undated = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     written = []
     with paper():  # the salt and the fonts are read on saving
+        settle(figure)
         for kind, metadata in undated.items():
             path = stem.with_name(f"{stem.name}.{kind}")
             figure.savefig(path, dpi=300, metadata=metadata)

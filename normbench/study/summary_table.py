@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from normbench.study import comparison, error_vs_batch, experiments, stats, style
+from normbench.study import beside, comparison, error_vs_batch, experiments, stats, style
 from normbench.study.selection import commonest
 from normbench.study.table import Table
 
@@ -40,9 +40,13 @@ def summary(runs: pd.DataFrame) -> Table:
         numbers.append(
             {**row, "robustness": robustness, "critical_batch": critical.at, "critical_batch_open": critical.open}
         )
-    order = pd.DataFrame(numbers).sort_values(["robustness", "norm"], na_position="last").index
-    where = f"{chosen['model'].iloc[0]} on {chosen['data'].iloc[0]}, {chosen['protocol'].iloc[0]}"
-    words = f"Top-1 error (%) by images per worker, {where}, the most robust norm first; "
+    table = pd.DataFrame(numbers)
+    table = table.assign(
+        mean=table[[str(batch) for batch in batches]].mean(axis=1)
+    )  # many norms are batch-free: 0 to all
+    order = table.sort_values(["robustness", "mean", "norm"], na_position="last").index
+    where = f"{chosen['model'].iloc[0]} on {chosen['data'].iloc[0]}, {beside.protocol(chosen)}"
+    words = f"Top-1 error (%) by images per worker, {where}, the most robust norm first, of equals the better; "
     caption = words + comparison.caption("mean", "excess", "robustness", "critical")
     return Table(
         "summary", pd.DataFrame(text).loc[order].set_index("norm"), pd.DataFrame(numbers).loc[order], caption, "all_norms",

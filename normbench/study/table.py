@@ -12,9 +12,14 @@ _TEX = {
 }  # fmt: skip
 
 
+ONE_COLUMN = 45  # letters
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "\n"
+
+
 @dataclass(frozen=True)
 class Table:
-    """One row a thing compared. text: cells as printed, its index the first column; numbers: the same, unrounded."""
+    """One row a thing compared. text: cells as printed, its index the first column; numbers: the same, unrounded (but for the
+    tail of a binary difference)."""
 
     name: str
     text: pd.DataFrame
@@ -27,7 +32,7 @@ class Table:
     def write(self, folder: Path) -> list[Path]:
         """<name>.md, .csv and .tex: the same numbers, the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        texts = {"md": self.markdown(), "csv": self.numbers.to_csv(index=False), "tex": self.latex()}
+        texts = {"md": self.markdown(), "csv": self.numbers.round(9).to_csv(index=False), "tex": self.latex()}
         written = []
         for kind, text in texts.items():
             path = folder / f"{self.name}.{kind}"
@@ -42,7 +47,9 @@ class Table:
         return f"{body}\n{self.caption}\n"
 
     def latex(self) -> str:
-        """A booktabs table; needs \\usepackage{booktabs}."""
+        """A table no wider than its line, across both columns where one is too narrow; needs booktabs and graphicx."""
+        letters = [[len(str(cell)) for cell in (head, *self.text[head])] for head in self.text]
+        wide = sum(map(max, letters)) + max(map(len, map(str, self.text.index)), default=0) > ONE_COLUMN
         escaped = pd.DataFrame(
             [[tex(cell) for cell in cells] for _, cells in self._rows()],
             index=pd.Index([tex(at) for at in self.text.index], name=tex(self.text.index.name)),
@@ -50,9 +57,11 @@ class Table:
         ).reset_index()
         body: str = escaped.style.hide(axis="index").to_latex(
             hrules=True, column_format="l" + "r" * len(self.text.columns), caption=tex(self.caption),
-            label=f"tab:{self.name}", position="t", position_float="centering",
+            label=f"tab:{self.name}", position="t", position_float="centering", environment="table*" if wide else "table",
         )  # fmt: skip
-        return body
+        return body.replace(r"\begin{tabular}", FITTED + r"\begin{tabular}").replace(
+            r"\end{tabular}", r"\end{tabular}}"
+        )
 
     def _rows(self) -> list[tuple[object, tuple[object, ...]]]:
         return list(zip(self.text.index, self.text.itertuples(index=False, name=None), strict=True))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from normbench.study import experiments, lines, stats, style
+from normbench.study import experiments, lines, scales, stats, style
 from normbench.study.drawn import Drawn
 from normbench.study.selection import plain, refuse_unlike, setting_free
 from normbench.study.stats import METRIC, Summary
@@ -82,8 +82,8 @@ def _drawn(
         axes.xaxis.set_major_locator(FixedLocator(xs))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel(x)
-        axes.set_ylabel(style.AXIS_LABELS[METRIC])
-        style.value_axis(axes, stats.ends([summary for _, _, line in found for summary in line.values()]))
+        axes.set_ylabel(scales.AXIS_LABELS[METRIC])
+        scales.value_axis(axes, stats.ends([summary for _, _, line in found for summary in line.values()]))
         style.legend(figure, handles)
         spread = any(summary.n > 1 for _, _, line in found for summary in line.values())
         style.under(

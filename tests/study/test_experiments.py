@@ -42,8 +42,14 @@ def test_every_norm_has_a_look_of_its_own() -> None:
     assert len({look.name for look in looks.values()}) == len(looks)
 
 
-def test_ten_norms_in_one_figure_differ_in_colour_or_in_marker_and_line() -> None:
-    looks = list(style.looks(experiments.read("cost").norms).values())
+def test_the_norms_of_a_figure_without_lines_are_told_by_their_markers_alone_as_print_shows_no_colour() -> None:
+    looks = style.looks(experiments.read("cost").norms).values()
+    assert len({look.marker for look in looks}) == len(looks)
+
+
+@pytest.mark.parametrize("name", ["cost", "cbn_fig1", "evonorm_fig", "mabn_errors", "gn_fig4"])
+def test_the_norms_of_one_figure_differ_in_colour_or_in_marker_and_line(name: str) -> None:
+    looks = list(style.looks(experiments.read(name).norms).values())
     for place, one in enumerate(looks):
         for other in looks[place + 1 :]:
             assert one.color != other.color or (one.marker != other.marker and one.line != other.line)
@@ -90,6 +96,11 @@ def test_a_further_size_joins_the_grid_where_every_norm_has_all_its_seeds(make_r
     make_run(tmp_path, norm="gn", batch_free=True)
     grid = experiments.grid("gn_fig1", collect.runs(tmp_path)[0])
     assert (grid.batches, grid.seeds) == ([32, 16, 8, 4, 2, 1], [0, 1])
+
+
+def test_cells_of_one_norm_that_lack_the_same_are_said_together() -> None:
+    lacking = ["bn at 32", "bn at 4 (1 of 3 seeds)", "gn (1 of 3 seeds)", "bn at 16", "bn at 2 (1 of 3 seeds)"]
+    assert experiments.in_short(lacking) == ["bn at 32/16", "bn at 4/2 (1 of 3 seeds)", "gn (1 of 3 seeds)"]
 
 
 def test_an_unknown_experiment_is_one_line_with_the_nearest() -> None:

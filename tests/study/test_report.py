@@ -166,6 +166,19 @@ def test_the_coverage_and_what_is_missing_are_said(make_run: Any, tmp_path: Path
     assert "fill it: <code>python -m normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8</code>" in text
 
 
+@pytest.mark.usefixtures("one_figure")
+def test_variants_of_a_norm_are_filtered_by_its_name_and_like_gaps_are_said_together(
+    make_run: Any, tmp_path: Path
+) -> None:
+    for label in ("gn-groups8", "gn-groups4", "bn"):
+        make_run(tmp_path / "runs", norm=label, batch=2)
+    text = write(tmp_path / "runs", tmp_path / "report.html")
+    page = Elements(text)
+    assert [button["data-value"] for button in page.named("button") if button.get("data-key") == "norm"] == ["bn", "gn"]
+    assert [run["data-norm"] for run in page.runs()] == ["bn", "gn", "gn"]
+    assert "missing: bn at 32/16/8/4, gn at 32/16/8/4/2" in text
+
+
 def test_every_figure_and_table_is_there_for_each_data_set_or_a_reason_given(written: Path) -> None:
     runs = collect.runs(written.parent / "runs")[0]
     figures, not_drawn = report_items.figures(runs, written.parent / "profile.csv")

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from normbench.config import ConfigError
@@ -53,6 +54,7 @@ def test_table_2_has_the_paired_difference_of_each_size(make_run: Any, tmp_path:
     at_2 = rows(made)["2"]
     assert (at_2["GN - BN"], at_2["GN - BN low"], at_2["GN - BN high"]) == (-2.0, -2.0, -2.0)
     assert round(at_2["published GN - BN"], 1) == -10.6
+    assert "missing" not in str(made.numbers)
 
 
 def test_table_3_without_runs_is_the_papers(tmp_path: Path) -> None:
@@ -63,13 +65,47 @@ def test_table_3_without_runs_is_the_papers(tmp_path: Path) -> None:
     assert len(found) == 14
 
 
+def test_table_3_shows_the_papers_groups_that_our_network_cannot_have_but_misses_none_of_them(
+    make_run: Any, tmp_path: Path
+) -> None:
+    make_run(tmp_path, norm="gn-groups8", norm__groups=8, error=10.0, batch_free=True)
+    made = tables.TABLES["gn_table3"](collect.runs(tmp_path)[0])
+    ours, theirs, *_ = made.text.columns
+    assert (made.text.loc["32 groups", ours], made.text.loc["32 groups", theirs]) == ("", "24.10")
+    assert (made.text.loc["16 groups", ours], made.text.loc["8 groups", ours]) == ("missing", "10.00 (1)")
+
+
+def test_a_table_says_of_each_column_and_row_what_it_is_of(make_run: Any, tmp_path: Path) -> None:
+    make_run(tmp_path)
+    made = tables.TABLES["gn_table2"](collect.runs(tmp_path)[0])
+    assert list(made.text.columns)[:2] == ["BN ours, digits", "BN published, ImageNet"]
+    assert not any("difference" in column for column in made.text)
+    assert "ours: digits, cifar_resnet8, SGD batch of 64" in made.caption
+    assert "published: Wu & He 2018, ImageNet, ResNet-50, 8 workers, so the SGD batch shrinks" in made.caption
+    row = rows(made)["32"]
+    assert (row["our data"], row["our model"]) == ("digits", "cifar_resnet8")
+    assert (row["published data"], row["published model"]) == ("imagenet", "resnet50")
+
+
+def test_a_wide_table_spans_both_columns_and_none_is_wider_than_its_line(make_run: Any, tmp_path: Path) -> None:
+    make_run(tmp_path)
+    runs = collect.runs(tmp_path)[0]
+    assert r"\begin{table*}[t]" in tables.TABLES["gn_table2"](runs).latex()
+    narrow = table.Table(
+        "t", pd.DataFrame({"norm": ["BN"], "1": ["7.5"]}).set_index("norm"), pd.DataFrame(), "c", "demo"
+    )
+    assert r"\begin{table}[t]" in narrow.latex()
+    assert narrow.latex().count(r"\resizebox{\ifdim\width>\linewidth") == narrow.latex().count(r"\end{tabular}}") == 1
+
+
 def test_the_summary_puts_the_most_robust_first_and_leaves_variants_out(make_run: Any, tmp_path: Path) -> None:
     for batch, error in ((32, 7.0), (2, 11.0)):
         make_run(tmp_path, batch=batch, error=error)
         make_run(tmp_path, norm="bn-momentum0.5", batch=batch, error=error)
     make_run(tmp_path, norm="gn", error=10.0, batch_free=True)
+    make_run(tmp_path, norm="frn", error=9.0, batch_free=True)
     made = tables.TABLES["summary"](collect.runs(tmp_path)[0])
-    assert list(made.text.index) == ["GN", "BN"]
+    assert list(made.text.index) == ["FRN", "GN", "BN"]  # of equals the better
     assert made.text.loc["GN"]["robustness"] == "0.00"
 
 
