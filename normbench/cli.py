@@ -12,7 +12,6 @@ torchrun rank 0 is the only Hydra app and leads; it broadcasts each checked Conf
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 
 import hydra
@@ -33,12 +32,16 @@ INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 def main() -> None:
     """The console script `normbench`, and `python -m normbench`."""
-    guarded: Callable[[list[str]], int | None] = _guarded
-    if _many_ranks():  # then torchrun's report of a rank that fails names the error
-        from torch.distributed.elastic.multiprocessing.errors import record
+    if not _many_ranks():
+        sys.exit(_guarded(sys.argv[1:]))
+    from torch.distributed.elastic.multiprocessing.errors import record
 
-        guarded = record(_guarded)
-    sys.exit(guarded(sys.argv[1:]))
+    code = record(_guarded)(sys.argv[1:])  # torchrun's report of a rank that fails names the error
+    # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's lock for that, and aborts
+    # the process where the interpreter is ending: so this one is not ended, only the process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 def _guarded(arguments: list[str]) -> int:

@@ -119,7 +119,10 @@ def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None
 
 def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=20000", "batch=8"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     assert process.stdout is not None
     while "epoch 2/" not in process.stdout.readline():
         pass

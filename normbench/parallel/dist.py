@@ -1,6 +1,7 @@
 """The process group, and what one process does in its place: nothing. The code path for one process is that for eight."""
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -31,12 +32,15 @@ def stop() -> None:
     """Leaves the process group; every rank calls it.
 
     A gloo thread frees a collective's tensors after the caller has gone on, and takes the interpreter's lock for it: where
-    the interpreter is ending by then, the process aborts. A barrier has no such tensors, and waiting for it yields the lock.
+    the interpreter is ending by then, the process aborts. So it is given a moment in which nobody holds that lock.
     """
     if _many():
-        if c10d.get_backend() == "gloo":
+        gloo = c10d.get_backend() == "gloo"
+        if gloo:
             c10d.barrier()
         c10d.destroy_process_group()
+        if gloo:
+            time.sleep(0.1)
 
 
 def _many() -> bool:
