@@ -20,7 +20,7 @@ from normbench.config import (
     Probe,
     resolved,
 )
-from normbench.hints import nearest
+from normbench.hints import divisors, nearest
 
 
 def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str], files: bool = True) -> Config:
@@ -83,9 +83,8 @@ def check_world_size(config: Config, world_size: int) -> None:
     """Every rank must play the same number of virtual workers."""
     workers = resolved(config.workers)
     if workers % world_size:
-        fits = ", ".join(str(r) for r in range(1, workers + 1) if workers % r == 0)
         raise ConfigError(
-            f"the {world_size} processes must divide workers={workers} evenly; start {fits} of them "
+            f"the {world_size} processes must divide workers={workers} evenly; start {divisors(workers)} of them "
             f"(--nproc_per_node), or choose workers={math.lcm(workers, world_size)}"
         )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules._functions import SyncBatchNorm as synchronized_kernels
 
 from normbench.config import ConfigError
+from normbench.hints import divisors
 from normbench.norms.base import Norm, per_channel, statistics_dtype
 from normbench.norms.running import follow
 from normbench.parallel import dist
@@ -157,8 +158,7 @@ class SyncBatchNorm(BatchNorm):
         total = workers * dist.world_size()
         self.sync_size = total if sync_size is None else sync_size
         if self.sync_size < 1 or total % self.sync_size:
-            fits = ", ".join(str(s) for s in range(1, total + 1) if total % s == 0)
-            raise ConfigError(f"norm.sync_size={sync_size} must divide the {total} workers: one of {fits}")
+            raise ConfigError(f"norm.sync_size={sync_size} must divide the {total} workers: one of {divisors(total)}")
 
     def _batch_norm(self, y: Tensor, groups: int, update: bool) -> Tensor:
         together = self.sync_size == self.workers * dist.world_size()

@@ -15,11 +15,6 @@ from normbench.config import ConfigError
 TIMEOUT = timedelta(minutes=30)
 
 
-def launched() -> bool:
-    """Whether torchrun (or srun with the same variables) started this process as one of several ranks."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
 def start(device: str) -> None:
     """Joins the process group that torchrun's variables describe."""
     cuda = device != "cpu" and torch.cuda.is_available()
@@ -53,11 +48,6 @@ def rank() -> int:
 
 def world_size() -> int:
     return c10d.get_world_size() if _many() else 1
-
-
-def barrier() -> None:
-    if _many():
-        c10d.barrier()
 
 
 def broadcast(value: Any) -> Any:

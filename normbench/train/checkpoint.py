@@ -86,9 +86,8 @@ def resume(
 def _with_all_workers(model: nn.Module) -> dict[str, Tensor]:
     """The state_dict that one process with all workers would have."""
     for layer in model.modules():
-        if (
-            isinstance(layer, BatchNorm) and layer.average_workers
-        ):  # the mean is linear: taking it early changes nothing
+        if isinstance(layer, BatchNorm) and layer.average_workers:
+            # the mean is linear: taking it early changes nothing
             dist.share([layer.running_mean, layer.running_var], average=True)
     state: dict[str, Tensor] = model.state_dict()
     for name, buffer, axis in _histories(model):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.config import Config, ConfigError, resolved
+from normbench.hints import divisors
 from normbench.models import norm_layers
 from normbench.models.dropout import PositionedDropout
 from normbench.norms import Norm
@@ -29,9 +30,9 @@ class MicroWorkers:
         self.workers = resolved(config.workers) // dist.world_size()
         self.size = config.train.micro_workers or self.workers
         if self.workers % self.size:
-            fits = ", ".join(str(s) for s in range(1, self.workers + 1) if self.workers % s == 0)
             raise ConfigError(
-                f"train.micro_workers={self.size} must divide the {self.workers} workers that each process plays: one of {fits}"
+                f"train.micro_workers={self.size} must divide the {self.workers} workers that each process plays: "
+                f"one of {divisors(self.workers)}"
             )
         self._layers = list(norm_layers(model).values())
         self._dropouts = [m for m in model.modules() if isinstance(m, PositionedDropout)]
