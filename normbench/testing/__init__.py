@@ -1,17 +1,19 @@
 """The contract that every norm keeps, as a report: yours too.
 
     from normbench.testing import check_norm
-    report = check_norm(MyNorm)          # a class, or any factory(conv, relu=..., workers=...); or a name: check_norm("gn")
-    print(report)                        # a table: check, state, measured, limit, note
+    report = check_norm(MyNorm)   # a class, a name ("gn"), or a factory(conv, relu=..., workers=...)
+    print(report)                 # a table: check, state, measured, limit, note
     assert report.ok, report.failures
 
-It runs on a CPU in a few seconds, in float64 where numbers are compared, on tiny tensors drawn from fixed seeds.
+It runs on a CPU in a few seconds, in float64 where numbers are compared, on tiny tensors drawn from
+fixed seeds.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from normbench import norms
+from normbench.norms import Norm
 from normbench.testing import numbers, shapes, state
 from normbench.testing.numbers import Found
 from normbench.testing.report import Outcome, Report, Skip
@@ -44,13 +46,12 @@ CHECKS: dict[str, Callable[[Subject], Found]] = {
     "dimensions": shapes.dimensions,
     "compile": shapes.compiled,
 }
-EXTRA_CHECKS: dict[str, Callable[[Subject], Found]] = {
-    "inductor": shapes.inductor
-}  # by name only: a minute, a compiler
+# Run by name only: it takes a minute and a compiler.
+EXTRA_CHECKS: dict[str, Callable[[Subject], Found]] = {"inductor": shapes.inductor}
 
 
 def check_norm(
-    factory: str | Factory,
+    factory: str | type[Norm] | Factory,
     *,
     name: str = "",
     batch_free: bool | None = None,
@@ -76,11 +77,13 @@ def check_norm(
     if isinstance(factory, str):
         name = name or factory
         norms.layer(factory)
+    else:
+        name = name or getattr(factory, "name", "") or getattr(factory, "__name__", "norm")
+    if isinstance(factory, (str, type)):
         factory = partial(norms.build, factory)
     subject = Subject(factory, reference, batch_free, channels=channels, images=images, workers=workers, steps=steps)
     checks = CHECKS if not only else {check: (CHECKS | EXTRA_CHECKS)[check] for check in only}
-    label = name or getattr(factory, "name", "") or getattr(factory, "__name__", "norm")
-    return Report(label, tuple(_outcome(check, run, subject) for check, run in checks.items()))
+    return Report(name, tuple(_outcome(check, run, subject) for check, run in checks.items()))
 
 
 def _outcome(check: str, run: Callable[[Subject], Found], subject: Subject) -> Outcome:

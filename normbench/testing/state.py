@@ -6,7 +6,7 @@ import io
 import torch
 from torch import Tensor
 
-from normbench.norms.batch import BatchNorm
+from normbench.norms import RunningNorm
 from normbench.testing.numbers import Found
 from normbench.testing.report import Skip
 from normbench.testing.subject import (
@@ -38,7 +38,7 @@ def virtual_workers(subject: Subject) -> Found:
 
 def mean_over_workers(subject: Subject) -> Found:
     """With average_workers, evaluation uses the mean over the workers' running statistics."""
-    if not isinstance(subject.layer().norm, BatchNorm):
+    if not isinstance(subject.layer().norm, RunningNorm):
         raise Skip("keeps no running statistics")
     if subject.layer().norm.sequential:
         raise Skip("has one set of running statistics for the workers in their order (sequential = True)")
@@ -65,7 +65,7 @@ def _against_real_workers(subject: Subject, average: bool) -> Found:
     joint = one.norm.synchronized  # then all workers' images meet in one statistic, as if they were one worker's
     many = [subject.layer() for _ in range(1 if joint else w)]
     for layer in (one, *many):
-        if isinstance(layer.norm, BatchNorm):
+        if isinstance(layer.norm, RunningNorm):
             layer.norm.average_workers = average
     optimizers = [sgd(layer) for layer in (one, *many)]
     worst = 0.0
@@ -199,7 +199,7 @@ def measuring(subject: Subject) -> Found:
     """Measuring statistics (eval_stats=precise) between two training steps leaves training as it would have been."""
     layer = trained(subject, workers=subject.workers)
     norm = layer.norm
-    if not isinstance(norm, BatchNorm):
+    if not isinstance(norm, RunningNorm):
         raise Skip("keeps no running statistics")
     if norm.needs_measuring:
         raise Skip("normalizes with the measured statistics themselves")

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.config import ConfigError
-from normbench.norms import Norm
-from normbench.norms.batch import BatchNorm
+from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 
 
@@ -86,7 +85,7 @@ def resume(
 def _with_all_workers(model: nn.Module) -> dict[str, Tensor]:
     """The state_dict that one process with all workers would have."""
     for layer in model.modules():
-        if isinstance(layer, BatchNorm) and layer.average_workers:
+        if isinstance(layer, RunningNorm) and layer.average_workers:
             # the mean is linear: taking it early changes nothing
             dist.share([layer.running_mean, layer.running_var], average=True)
     state: dict[str, Tensor] = model.state_dict()

@@ -9,7 +9,7 @@ from torch import nn
 
 from normbench.config import Config, ConfigError, resolved
 from normbench.data import Images
-from normbench.norms.batch import BatchNorm
+from normbench.norms import RunningNorm
 from normbench.parallel import dist
 from normbench.train import precision
 from normbench.train.task import Batch, Classification
@@ -34,8 +34,8 @@ def freeze(model: nn.Module) -> None:
         layer.eval()
 
 
-def batch_layers(model: nn.Module) -> list[BatchNorm]:
-    return [m for m in model.modules() if isinstance(m, BatchNorm)]
+def batch_layers(model: nn.Module) -> list[RunningNorm]:
+    return [m for m in model.modules() if isinstance(m, RunningNorm)]
 
 
 def evaluate(config: Config, model: nn.Module, task: Classification, data: Images, frozen: bool = False) -> float:
@@ -110,7 +110,7 @@ def _predict(model: nn.Module, task: Classification, batches: Iterable[Batch]) -
 
 
 @torch.no_grad()
-def _measure(config: Config, model: nn.Module, layers: list[BatchNorm], data: Images) -> None:
+def _measure(config: Config, model: nn.Module, layers: list[RunningNorm], data: Images) -> None:
     """Recomputes the layers' statistics over training images; all ranks end with the same ones."""
     model.train()
     for layer in layers:

@@ -9,8 +9,7 @@ from normbench.config import Config, ConfigError, resolved
 from normbench.hints import divisors
 from normbench.models import norm_layers
 from normbench.models.dropout import PositionedDropout
-from normbench.norms import Norm
-from normbench.norms.batch import BatchNorm
+from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 from normbench.parallel.workers import memory_format
 from normbench.train.task import Batch
@@ -73,7 +72,7 @@ class MicroWorkers:
             if first == 0:
                 kept = found
             for layer, mean, values in zip(self._layers, kept, found, strict=True):
-                if isinstance(layer, BatchNorm) and layer.average_workers:
+                if isinstance(layer, RunningNorm) and layer.average_workers:
                     for name in ("running_mean", "running_var"):
                         part = values[name] * (self.size / self.workers)
                         mean[name] = part if first == 0 else mean[name] + part

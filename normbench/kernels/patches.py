@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from normbench.config import ConfigError
-from normbench.norms.base import statistics_dtype
+from normbench.kernels.values import statistics_dtype
 from normbench.parallel.workers import split
 
 
@@ -88,3 +88,27 @@ def _padded(conv: nn.Module, x: Tensor) -> Tensor:
 def _with_positions(x: Tensor) -> Tensor:
     """(N, C) of a linear layer as a conv's map of one position."""
     return x.unsqueeze(-1) if x.dim() == 2 else x
+
+
+# ---------------------------------------------------------------------------- inner products with the weights
+
+
+def along_patch(theta: Tensor, patch: Tensor) -> Tensor:
+    """<theta_c, P> of every worker and slot of a window, (workers, slots, C).
+
+    theta: (C, D). patch: P, (workers, slots, groups, D).
+    """
+    workers, slots, groups, size = patch.shape
+    found = torch.bmm(theta.reshape(groups, -1, size), patch.reshape(-1, groups, size).permute(1, 2, 0))
+    return found.flatten(0, 1).t().reshape(workers, slots, -1)
+
+
+def along_product(theta: Tensor, product: Tensor) -> Tensor:
+    """<theta_c, U_c> of every worker and slot of a window, (workers, slots, C).
+
+    theta: (C, D). product: U, (workers, slots, C, D). A row of theta times a matrix: the product the
+    other way round is 3 to 7 times as slow on CPU.
+    """
+    workers, slots, channels, size = product.shape
+    found = torch.bmm(theta.unsqueeze(1), product.reshape(-1, channels, size).permute(1, 2, 0))
+    return found.squeeze(1).t().reshape(workers, slots, channels)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from normbench.norms.base import per_channel, statistics_dtype
+from normbench.kernels.values import per_channel, statistics_dtype
 from normbench.parallel.workers import memory_format
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance over all axes but the channels', (C,) each. No gradient."""
     like = torch.zeros(x.shape[1], device=x.device, dtype=statistics_dtype(x))  # gives the results their dtype
     mean, var = torch.batch_norm_update_stats(x, like, like.clone(), 0.0)
@@ -50,19 +50,9 @@ class Pooled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        mean: Tensor,
-        var: Tensor,
-        bessel: Tensor,
-        past_mean: Tensor,
-        past_var: Tensor,
-        share: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        eps: float,
-        eps_inside: bool,
-    ) -> Tensor:
+        ctx: Any, x: Tensor, mean: Tensor, var: Tensor, bessel: Tensor, past_mean: Tensor,
+        past_var: Tensor, share: Tensor, weight: Tensor, bias: Tensor, eps: float, eps_inside: bool,
+    ) -> Tensor:  # fmt: skip
         centre = torch.lerp(past_mean, mean, share)
         total = share * var + (1 - share) * past_var + share * (1 - share) * (mean - past_mean).square()
         root = (total + eps).sqrt() if eps_inside else total.sqrt()

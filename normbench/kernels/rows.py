@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from normbench.norms.base import statistics_dtype
+from normbench.kernels.values import statistics_dtype
 from normbench.parallel.workers import memory_format
 
 aten = torch.ops.aten
@@ -46,11 +46,22 @@ def pool(mean: Tensor, var: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
 # ---------------------------------------------------------------------------- without a gradient of their own
 
 
-def moments(x: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
+def raw_row_moments(x: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
     """row_moments. The group-norm kernel is torch's fastest for the moments of short rows, and exact."""
     rows = _rows(x, pieces)
     _, mean, rstd = aten.native_group_norm(rows, None, None, 1, rows.shape[1], rows.shape[2], rows.shape[1], 0.0)
     return mean.view(len(x), pieces), rstd.view(len(x), pieces).pow(-2)  # a constant row: rstd = inf, variance 0
+
+
+def mean_square(y: Tensor, workers: int, channels: int) -> Tensor:
+    """Mean of y^2 over each worker's images, (workers, C)."""
+    mean, var = raw_row_moments(y, channels)
+    return (var + mean.square()).view(-1, workers, channels).mean(0)
+
+
+def per_image(values: Tensor, x: Tensor) -> Tensor:
+    """(workers, C) as (N, C): image i belongs to worker i mod workers."""
+    return values.repeat(len(x) // len(values), 1)
 
 
 def scaled(x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -84,15 +95,15 @@ def _rows(x: Tensor, pieces: int) -> Tensor:
 class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
-        mean, var = moments(x, pieces)
+        mean, var = raw_row_moments(x, pieces)
         ctx.save_for_backward(x, mean)
         return mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         x, mean = ctx.saved_tensors
-        share = mean.numel() / x.numel()  # of one value in its row
-        return scaled(x, mean, grads[1] * (2 * share), grads[0] * share), None
+        each = mean.numel() / x.numel()  # the weight of one value in its row's mean
+        return scaled(x, mean, grads[1] * (2 * each), grads[0] * each), None
 
 
 class _Affine(torch.autograd.Function):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normbench.norms.base import statistics_dtype
+from normbench.kernels.values import statistics_dtype
 
 
 def rows(x: Tensor) -> Tensor:
