@@ -1,1 +1,1 @@
-"""What the layers are made of: moments, scales and shifts in native passes. No kernel knows a layer."""
+"""What layers are made of: moments, scales and shifts in native passes. None knows a layer."""

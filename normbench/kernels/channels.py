@@ -1,8 +1,9 @@
-"""ATen's batch normalization taken apart: its statistics, its scale and shift, and its backward, one native pass each.
+"""ATen's batch normalization taken apart: statistics, scale and shift, backward; one pass each.
 
-For layers that normalize as BN does but by other statistics than the batch's own. Statistics are in fp32 (fp64 for fp64
-input) whatever the precision of x, and x keeps its dtype and memory format. F.batch_norm is the first two in one; taken
-apart they cost the same, and there is room between them.
+For layers that normalize as BN does but by other statistics than the batch's own. Statistics are in
+fp32 (fp64 for fp64 input) whatever the precision of x, and x keeps its dtype and memory format.
+F.batch_norm is the first two in one; taken apart they cost the same, and there is room between
+them.
 """
 
 from typing import Any
@@ -17,7 +18,8 @@ from normbench.parallel.workers import memory_format
 
 def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance over all axes but the channels', (C,) each. No gradient."""
-    like = torch.zeros(x.shape[1], device=x.device, dtype=statistics_dtype(x))  # gives the results their dtype
+    # The dtype of the results is that of `like`.
+    like = torch.zeros(x.shape[1], device=x.device, dtype=statistics_dtype(x))
     mean, var = torch.batch_norm_update_stats(x, like, like.clone(), 0.0)
     return mean, var
 
@@ -29,7 +31,7 @@ def normalize(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def normalize_backward(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-    """BN's backward for z = (x - mean) invstd: the gradient of x, then sum(grad z) and sum(grad) per channel.
+    """BN's backward for z = (x - mean) invstd: dx, then sum(grad z) and sum(grad) per channel.
 
     dx = weight invstd (grad - mean(grad) - z mean(grad z)), whatever mean and invstd are.
     """
@@ -41,11 +43,13 @@ def normalize_backward(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, we
 
 
 class Pooled(torch.autograd.Function):
-    """Normalizes x by the pooled statistics of its own batch (mean, var) and of a past one, per channel of x.
+    """Normalizes x by the pooled statistics of its own batch and of a past one, per channel of x.
 
-    mu = share mean + (1 - share) past_mean, sigma^2 = share var + (1 - share) past_var + share (1 - share) (mean -
-    past_mean)^2: the same as nu - mu^2 of averages weighted by share, but never negative. var is bessel times the
-    biased one.
+        mu = s mean + (1 - s) past_mean
+        sigma^2 = s var + (1 - s) past_var + s (1 - s) (mean - past_mean)^2
+
+    s, the share, is the weight of the own batch. sigma^2 is nu - mu^2 of averages so weighted, but
+    never negative. var is bessel times the biased one.
     """
 
     @staticmethod
@@ -58,7 +62,8 @@ class Pooled(torch.autograd.Function):
         root = (total + eps).sqrt() if eps_inside else total.sqrt()
         std = root if eps_inside else root + eps
         scale = weight.to(std.dtype) / std
-        root = root.clamp_min(eps)  # of a channel without variance; sqrt has no finite gradient there
+        # Of a channel without variance; sqrt has no finite gradient there.
+        root = root.clamp_min(eps)
         ctx.save_for_backward(x, weight, centre, std, root, share, mean - past_mean, bessel)
         return normalize(x, centre, scale, bias.to(std.dtype))
 
@@ -67,8 +72,9 @@ class Pooled(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """With a = gamma / std, S = sum(grad), T = sum(grad (x - mu)) and M values per channel:
 
-        dx = a (grad - share S / M - share bessel T (x - mu) / (M std root)), in BN's form with invstd^2 = bessel / (std
-        root) and weight share a / invstd, plus the part (1 - share) of grad that no statistic takes back.
+        dx = a (grad - share S / M - share bessel T (x - mu) / (M std root)), in BN's form with
+        invstd^2 = bessel / (std root) and weight share a / invstd, plus the part (1 - share) of
+        grad that no statistic takes back.
         """
         x, weight, centre, std, root, share, apart, bessel = ctx.saved_tensors
         a = weight.to(std.dtype) / std

@@ -1,12 +1,12 @@
-"""How the output statistics of a conv follow from its weights: the mean input patch, and the mean of output times
-patch.
+"""How a conv's output statistics follow from its weights: mean input patch, mean output x patch.
 
-An output value of channel c is y_c = <theta_c, p> + b_c, with p the patch of the input under the kernel. So the mean of
-y_c has the gradient P = E[p] with respect to theta_c, and the mean of y_c^2 has 2 U_c with U_c = E[y_c p]. Both are
-what the conv's native weight gradient computes, U for y in place of the output's gradient, P for ones and the sum of
-the inputs: one call each, for any stride, padding, dilation and groups. Several workers are groups of one conv.
-Everything here has the patch flattened, theta (C, D) with D = C_in / groups x kernel, and statistics are in fp32 (fp64
-for fp64 input).
+An output value of channel c is y_c = <theta_c, p> + b_c, with p the patch of the input under the
+kernel. So the mean of y_c has the gradient P = E[p] with respect to theta_c, and the mean of y_c^2
+has 2 U_c with U_c = E[y_c p]. Both are what the conv's native weight gradient computes, U for y in
+place of the output's gradient, P for ones and the sum of the inputs: one call each, for any stride,
+padding, dilation and groups. Several workers are groups of one conv. Everything here has the patch
+flattened, theta (C, D) with D = C_in / groups x kernel, and statistics are in fp32 (fp64 for fp64
+input).
 """
 
 import torch
@@ -38,7 +38,7 @@ def groups_of(conv: nn.Module) -> int:
 
 
 def mean_patch(conv: nn.Module, x: Tensor, y: Tensor, workers: int) -> Tensor:
-    """P of every worker, (workers, groups, D): the channels of a group see the same patches. x, y: input and output."""
+    """P of every worker, (workers, groups, D); a group's channels see the same patches."""
     groups = workers * groups_of(conv)
     x, positions = _padded(conv, x), _with_positions(y).shape[2:]
     total = split(x, workers).sum(0, keepdim=True, dtype=statistics_dtype(x))
@@ -63,7 +63,7 @@ def _weight_gradient(conv: nn.Module, grad: Tensor, x: Tensor, groups: int) -> T
     kernel = conv.kernel_size if isinstance(conv, _ConvNd) else (1,)
     stride, dilation = (conv.stride, conv.dilation) if isinstance(conv, _ConvNd) else ((1,), (1,))
     padding = (0,) * len(kernel) if _pads_itself(conv) or not isinstance(conv, _ConvNd) else conv.padding
-    shape = x.new_empty(grad.shape[1], x.shape[1] // groups, *kernel)  # of the weight; its values do not matter
+    shape = x.new_empty(grad.shape[1], x.shape[1] // groups, *kernel)  # of the weight
     mask = [False, True, False]
     found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         grad, x, shape, None, stride, padding, dilation, False, [0] * len(kernel), groups, mask
@@ -72,7 +72,7 @@ def _weight_gradient(conv: nn.Module, grad: Tensor, x: Tensor, groups: int) -> T
 
 
 def _pads_itself(conv: nn.Module) -> bool:
-    """Whether the conv pads in a way that the native kernels do not know: reflect, circular, or padding="same"."""
+    """Whether it pads in a way that the native kernels do not know: reflect, circular, "same"."""
     return isinstance(conv, _ConvNd) and (conv.padding_mode != "zeros" or isinstance(conv.padding, str))
 
 
@@ -90,7 +90,7 @@ def _with_positions(x: Tensor) -> Tensor:
     return x.unsqueeze(-1) if x.dim() == 2 else x
 
 
-# ---------------------------------------------------------------------------- inner products with the weights
+# ------------------------------------------------------------------ inner products with the weights
 
 
 def along_patch(theta: Tensor, patch: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ def along_patch(theta: Tensor, patch: Tensor) -> Tensor:
 def along_product(theta: Tensor, product: Tensor) -> Tensor:
     """<theta_c, U_c> of every worker and slot of a window, (workers, slots, C).
 
-    theta: (C, D). product: U, (workers, slots, C, D). A row of theta times a matrix: the product the
-    other way round is 3 to 7 times as slow on CPU.
+    theta: (C, D). product: U, (workers, slots, C, D). A row of theta times a matrix: the product
+    the other way round is 3 to 7 times as slow on CPU.
     """
     workers, slots, channels, size = product.shape
     found = torch.bmm(theta.unsqueeze(1), product.reshape(-1, channels, size).permute(1, 2, 0))

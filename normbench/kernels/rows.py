@@ -1,10 +1,11 @@
-"""Moments of rows, and one scale and shift a row: all that a norm over some mixture of statistics does to the values.
+"""Moments of rows, and one scale and shift per row: all that such a norm does to the values.
 
-A row is what one image puts into one piece: the pieces are its channels, or an even division of (C, H, W). Whatever set
-of images, channels and positions a statistic is taken over, as long as it is made of whole rows, it follows from the
-rows' means and variances, and the output is the input with one scale and one shift a row. So a layer reads and writes
-the values here only, by native calls with the backward pass derived by hand, and writes its own formula in tensors of
-(images, pieces) that cost next to nothing and that autograd may follow.
+A row is what one image puts into one piece: the pieces are its channels, or an even division of (C,
+H, W). Whatever set of images, channels and positions a statistic is taken over, as long as it is
+made of whole rows, it follows from the rows' means and variances, and the output is the input with
+one scale and one shift per row. So a layer reads and writes the values here only, by native calls
+with the backward pass derived by hand, and writes its own formula in tensors of (images, pieces)
+that cost next to nothing and that autograd may follow.
 """
 
 from typing import Any
@@ -25,10 +26,10 @@ def row_moments(x: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
 
 
 def row_affine(x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """(x - centre) scale + shift, each (N, pieces), in the dtype and memory format of x; differentiable in all four.
+    """(x - centre) scale + shift, each (N, pieces), in x's dtype and memory format; differentiable.
 
-    The centre is there for the digits: with the row's mean as centre the gradient of the scale is a sum of small
-    numbers.
+    The centre is there for the digits: with the row's mean as centre the gradient of the scale is a
+    sum of small numbers.
     """
     out: Tensor = _Affine.apply(x, centre, scale, shift)
     return out
@@ -43,14 +44,16 @@ def pool(mean: Tensor, var: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
     return centre, (var + (mean - centre).square()).mean(dims, keepdim=True)
 
 
-# ---------------------------------------------------------------------------- without a gradient of their own
+# ------------------------------------------------------------------ without a gradient of their own
 
 
 def raw_row_moments(x: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
-    """row_moments. The group-norm kernel is torch's fastest for the moments of short rows, and exact."""
+    """row_moments. The group-norm kernel is torch's fastest for moments of short rows, and
+    exact."""
     rows = _rows(x, pieces)
     _, mean, rstd = aten.native_group_norm(rows, None, None, 1, rows.shape[1], rows.shape[2], rows.shape[1], 0.0)
-    return mean.view(len(x), pieces), rstd.view(len(x), pieces).pow(-2)  # a constant row: rstd = inf, variance 0
+    # A constant row: rstd = inf, variance 0.
+    return mean.view(len(x), pieces), rstd.view(len(x), pieces).pow(-2)
 
 
 def mean_square(y: Tensor, workers: int, channels: int) -> Tensor:
@@ -73,7 +76,7 @@ def scaled(x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def scaled_gradient(g: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """g scale, as rows, and for each row the sums of g (x - centre) and of g: what a backward pass needs of g."""
+    """g scale, as rows, and the sums of g (x - centre) and of g over each row."""
     pieces = centre.shape[1]
     ones = torch.ones_like(centre).flatten()
     given = _rows(g, pieces), _rows(x, pieces), scale.flatten(), centre.flatten(), ones
@@ -82,13 +85,13 @@ def scaled_gradient(g: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> tupl
 
 
 def restored(rows: Tensor, x: Tensor) -> Tensor:
-    """Rows in the shape, dtype and memory format of x; no view, which an in-place ReLU could not follow."""
+    """Rows in x's shape, dtype and memory format; no view, which no in-place ReLU could follow."""
     out: Tensor = aten._unsafe_view(rows, x.shape)
     return out.to(x.dtype).contiguous(memory_format=memory_format(x))
 
 
 def _rows(x: Tensor, pieces: int) -> Tensor:
-    """(1, N x pieces, length): rows as the channels of one image. A free view of a contiguous tensor."""
+    """(1, N x pieces, length): rows as one image's channels. A free view of a contiguous tensor."""
     return x.to(statistics_dtype(x)).reshape(1, len(x) * pieces, -1)
 
 

@@ -13,7 +13,7 @@ WIDTH = 150  # where the output is no terminal
 
 
 def table() -> Table:
-    """A row for each name that norm= takes: what it normalizes over, whether batch-free, options with defaults, paper."""
+    """A row per name: what it normalizes over, whether batch-free, options, paper."""
     found = Table(title="norm=...", title_justify="left", row_styles=("", "dim"))
     for heading in ("name", "one statistic is over", "batch-free", "options (norm.<option>=...)", "paper"):
         found.add_column(heading)

@@ -19,13 +19,12 @@ class BatchNorm(RunningNorm):
 
         y = gamma_c (x - mu) / sqrt(var + eps) + beta_c
 
-    mu, var: the mean and biased variance over the images of a worker and all positions of channel c.
-    Training: the batch's; running_mean and running_var are moving averages of mu and of the unbiased
-        variance, as in torch.
+    mu, var: mean and biased variance over the images of a worker and all positions of channel c.
+    Training: the batch's; running_mean and running_var are moving averages of mu and of the
+        unbiased variance, as in torch.
     Evaluation: the running statistics in place of mu and var.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
 
     Papers and code

@@ -23,10 +23,9 @@ class BatchChannelNorm(RunningNorm):
         mean((x - mu)^2), then both are used.
     m, v: mean and biased variance over a group's channels and all positions of one image of u.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         batch_weight, batch_bias (gamma', beta'): (C,)
-        weight, bias (gamma, beta): (C,); with per_group_affine group_weight, group_bias (G,) instead
+        weight, bias (gamma, beta): (C,); group_weight, group_bias (G,) with per_group_affine
         running_mean, running_var: (C,)
         estimated_mean, estimated_var: (workers, C), of micro
 
@@ -55,7 +54,7 @@ class BatchChannelNorm(RunningNorm):
         super().__init__(site, eps=eps, momentum=momentum)
         self.groups = number_of_groups(self.channels, groups, channels_per_group, min_channels_per_group)
         self.micro, self.rate = micro, rate
-        self.exact_gradient = not micro  # the estimates move with the input, the gradient stops there
+        self.exact_gradient = not micro  # of the estimates it has none
         self.batch_weight, self.batch_bias = nn.Parameter(site.full(1.0)), nn.Parameter(site.full(0.0))
         if per_group_affine:
             self.weight = self.bias = None
@@ -85,9 +84,9 @@ class BatchChannelNorm(RunningNorm):
         return self._channel_norm(y, mean, var, mu, total)
 
     def _channel_norm(self, y: Tensor, mean: Tensor, var: Tensor, mu: Tensor, total: Tensor) -> Tensor:
-        """Both as one scale and shift per row: mean, var are the rows', mu, total the inner norm's."""
+        """Both as one scale and shift per row; mu, total: the batch normalization's mean, var."""
         scale = self.batch_weight * (total + self.eps).rsqrt()
-        inner = (mean - mu) * scale + self.batch_bias  # the rows' means behind the batch normalization
+        inner = (mean - mu) * scale + self.batch_bias  # the rows' new means
         in_groups = (len(y), self.groups, -1)
         m, v = pool(inner.view(in_groups), (var * scale.square()).view(in_groups), 2)
         weight, bias = self._outer()
@@ -96,7 +95,7 @@ class BatchChannelNorm(RunningNorm):
         return row_affine(y, mean, scale * outer.expand_as(shift).reshape_as(mean), shift.view_as(mean))
 
     def _outer(self) -> tuple[Tensor, Tensor]:
-        """gamma and beta of the group normalization, in the shape that broadcasts over (N, G, C/G)."""
+        """gamma and beta of the group normalization, to broadcast over (N, G, C/G)."""
         if self.weight is None or self.bias is None:
             return self.group_weight[:, None], self.group_bias[:, None]
         return self.weight.view(self.groups, -1), self.bias.view(self.groups, -1)

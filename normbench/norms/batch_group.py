@@ -23,15 +23,14 @@ class BatchGroupNorm(RunningNorm):
     Training: the batch's; running_mean and running_var (biased) are their moving averages.
     Evaluation: the running statistics.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias: (C,)
-        running_mean, running_var: a value per piece, the largest parts that lie in one group and one
-            channel each: (C,) where G divides C, else (lcm(C, G),)
+        running_mean, running_var: a value per piece, the largest parts that lie in one group and
+            one channel each: (C,) where G divides C, else (lcm(C, G),)
 
     Paper
-        groups: tuned to the batch per worker: 512, 256, 128, 64, 16, 2, 1 for 128, 64, 32, 16, 8, 4,
-            2 images (from memory).
+        groups: tuned to the batch per worker: 512, 256, 128, 64, 16, 2, 1 for 128, 64, 32, 16, 8,
+            4, 2 images (from memory).
 
     Raises ConfigError where a layer's (C, H, W) cannot be cut so, and where a group has one value.
     """

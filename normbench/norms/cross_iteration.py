@@ -8,16 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normbench.config import ConfigError
+from normbench.kernels import patches
 from normbench.kernels.channels import Pooled, channel_moments
-from normbench.kernels.patches import (
-    along_patch,
-    along_product,
-    check_patches,
-    filters,
-    groups_of,
-    mean_patch,
-    mean_product,
-)
 from normbench.kernels.snapshot import snapshot
 from normbench.norms.base import Site
 from normbench.norms.running import RunningNorm
@@ -27,20 +19,19 @@ PAPER_BURNIN = 0.25  # of the run's epochs: 25 of the paper's 100 on ImageNet, 3
 
 
 class NaiveCrossIterationBatchNorm(RunningNorm):
-    """Batch normalization over a worker's last k batches, as they were (Yao et al. 2021, Naive CBN).
+    """Batch norm over a worker's last k batches, as they were (Yao et al. 2021, Naive CBN).
 
         y = gamma_c (x - mu) / sqrt(sigma^2 + eps) + beta_c,  sigma^2 = nu - mu^2
 
-    mu, nu: the averages, over this batch and the k-1 before, of mean(x) and mean(x^2) over a worker's
-        images and all positions of channel c. The past is constant to the gradient.
+    mu, nu: the averages, over this batch and the k-1 before, of mean(x) and mean(x^2) over a
+        worker's images and all positions of channel c. The past is constant to the gradient.
     Training: until the burn-in ends it is BN; then the window grows from 1 to k batches. k = 1 is
-        BN. Every worker has a window of its own. running_mean and running_var are moving averages of
-        the present batch's mean and unbiased variance.
+        BN. Every worker has a window of its own. running_mean and running_var are moving averages
+        of the present batch's mean and unbiased variance.
     Evaluation: the running statistics. As in the authors' code they lack the variance between
         batches, so at batch 1 and 2 eval_stats=precise is the better choice.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
         past_mean, past_square: (workers, k-1, C)
         steps: (), the training steps so far
@@ -95,7 +86,8 @@ class NaiveCrossIterationBatchNorm(RunningNorm):
 
     def over_window(self, y: Tensor, x: Tensor | None, update: bool) -> Tensor:
         """The output by this batch and the past ones. x: the conv's input, where it is needed."""
-        with torch.autocast(y.device.type, enabled=False):  # the window's products are no activations
+        # The window's products are no activations.
+        with torch.autocast(y.device.type, enabled=False):
             return self._over_window(y, x, update)
 
     def _over_window(self, y: Tensor, x: Tensor | None, update: bool) -> Tensor:
@@ -168,16 +160,16 @@ class NaiveCrossIterationBatchNorm(RunningNorm):
 
 
 class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
-    """Batch normalization over the last k batches, carried to the present weights (Yao et al. 2021).
+    """Batch norm over the last k batches, carried to the present weights (Yao et al. 2021).
 
         mu~ = mu + rho <P, theta_now - theta_then>
         nu~ = nu + 2 rho <U, theta_now - theta_then>
 
     As cbn_naive, with mu and nu of the batch tau steps ago replaced by these first-order Taylor
     expansions in the weights theta of the conv in front. mu~ is exact for a change of theta alone,
-    nu~ short by E[<theta_now - theta_then, p>^2]. A bias of the conv, and the layers before it, count
-    as constant. The window remembers P, U and what is left of mu and nu at theta = 0, so no old
-    weights: (k-1) (|theta| + C_in kernel + 2 C) numbers per worker.
+    nu~ short by E[<theta_now - theta_then, p>^2]. A bias of the conv, and the layers before it,
+    count as constant. The window remembers P, U and what is left of mu and nu at theta = 0, so no
+    old weights: (k-1) (|theta| + C_in kernel + 2 C) numbers per worker.
     P = E[p]: the mean input patch.
     U_c = E[x_c p]: the mean of output times patch.
 
@@ -192,7 +184,7 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
         through_window=true is ours: the gradient reaches theta through the compensated terms, which
             gives back BN's indifference to the scale of a filter.
 
-    Raises ConfigError for another value of negative, a layer that is no plain conv, and as cbn_naive.
+    Raises ConfigError for a layer that is no plain conv, and as cbn_naive.
     """
 
     name = "cbn"
@@ -213,17 +205,17 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
             site, eps=eps, momentum=momentum, window=window, burnin_epochs=burnin_epochs, eps_inside=eps_inside,
             unbiased_burnin=unbiased_burnin,
         )  # fmt: skip
-        check_patches(site.conv, self.name)
+        patches.check_patches(site.conv, self.name)
         if negative not in ("max", "drop"):
             raise ConfigError(f"norm=cbn takes negative=max (paper) or drop (authors' code), got negative={negative}")
         # In a Site, the conv is no part of this layer, but a deepcopy of the network copies both.
         self._site = site
         self.rho, self.through_window = rho, through_window
         self.drop_negative = negative == "drop"
-        theta = filters(site.conv)
+        theta = patches.filters(site.conv)
         # Three axes: .to(memory_format) would permute four.
         self.register_buffer(
-            "past_patch", site.full(0.0, self.workers, window - 1, groups_of(site.conv) * theta.shape[1])
+            "past_patch", site.full(0.0, self.workers, window - 1, patches.groups_of(site.conv) * theta.shape[1])
         )
         self.register_buffer("past_product", site.full(0.0, self.workers, window - 1, theta.numel()))
 
@@ -232,7 +224,7 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
         return self.over_window(y, x, self.observe(y)) if self.training else super().forward(y)
 
     def _theta(self) -> Tensor:
-        theta = filters(self._site.conv).to(self.past_product.dtype)
+        theta = patches.filters(self._site.conv).to(self.past_product.dtype)
         return theta if self.through_window else theta.detach()
 
     def _compensated(self) -> tuple[Tensor, Tensor]:
@@ -242,7 +234,7 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
         if self.through_window:
             # Backward needs them as they are now, before this step is written over the oldest.
             patch, product = snapshot(patch.clone()), snapshot(product.clone())
-        means, squares = along_patch(theta, patch), along_product(theta, product)
+        means, squares = patches.along_patch(theta, patch), patches.along_product(theta, product)
         if not self.through_window:
             means, squares = snapshot(means), snapshot(squares)
         return snapshot(self.past_mean) + self.rho * means, snapshot(self.past_square) + 2 * self.rho * squares
@@ -252,11 +244,12 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
         if self.window == 1:
             return
         conv, theta = self._site.conv, self._theta().detach()
-        patch, product = mean_patch(conv, x, y, self.workers), mean_product(conv, x, y, self.workers)
+        patch = patches.mean_patch(conv, x, y, self.workers)
+        product = patches.mean_product(conv, x, y, self.workers)
         self._write(self.past_patch, patch)
         self._write(self.past_product, product)
-        mean_left = mean - self.rho * along_patch(theta, patch.unsqueeze(1)).squeeze(1)
-        square_left = var + mean.square() - 2 * self.rho * along_product(theta, product.unsqueeze(1)).squeeze(1)
+        mean_left = mean - self.rho * patches.along_patch(theta, patch.unsqueeze(1)).squeeze(1)
+        square_left = var + mean.square() - 2 * self.rho * patches.along_product(theta, product.unsqueeze(1)).squeeze(1)
         self._write(self.past_mean, mean_left)
         self._write(self.past_square, square_left)
         self.steps += 1

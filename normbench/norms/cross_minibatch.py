@@ -16,8 +16,8 @@ class CrossMiniBatchNorm(RunningNorm):
         y = gamma_c (x - mu_j) / sqrt(sigma_j^2 + eps) + beta_c
         mu_j = (m_0 + ... + m_j) / (j+1),  sigma_j^2 = (q_0 + ... + q_j) / (j+1) - mu_j^2
 
-    The mini-batches of an SGD batch are the workers' batches, with the same weights, in the order of
-    the workers; real ones, which run side by side, tell each other their moments.
+    The mini-batches of an SGD batch are the workers' batches, with the same weights, in the order
+    of the workers; real ones, which run side by side, tell each other their moments.
     m_i, q_i: the means of x and of x^2 over the images of mini-batch i and all positions of channel
         c. Of mini-batch j only its own m_j and q_j have a gradient.
     Training: nothing is carried from one SGD batch to the next, so nothing needs compensation; with
@@ -25,8 +25,7 @@ class CrossMiniBatchNorm(RunningNorm):
         the unbiased sigma_j^2.
     Evaluation: running statistics; eval_stats=worker0 and mean are the same.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
 
     Code (darknet's batchnorm_layer.c, batch_normalize=2)

@@ -22,15 +22,14 @@ class EvoNormS0(Norm):
     var: the biased variance over the C/G channels of a group and all positions of one image.
     Training and evaluation: the same. The activation is inside.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias: (C,)
         v: (C,), starting at 1, where a ReLU follows
 
     Paper and code
         Where no ReLU follows, as behind the last conv of a residual block, it is y = gamma_c x +
-            beta_c, without v or statistics, as in the authors' code (nonlinearity=False): nothing is
-            normalized without its activation.
+            beta_c, without v or statistics, as in the authors' code (nonlinearity=False): nothing
+            is normalized without its activation.
         groups: the authors have 32, or the most that divide C.
     """
 
@@ -62,7 +61,7 @@ class EvoNormS0(Norm):
 
 
 class _EvoNormS0(torch.autograd.Function):
-    """evonorm_s0_formula with its backward by hand. Keeps y and the sigmoid.
+    """The formula with its backward by hand, three times as fast. Keeps y and the sigmoid.
 
     With s = sigmoid(v x), r = 1 / sqrt(var + eps), g = dL/dy, M values in a group:
     dx = gamma r g (s + v x s (1 - s)) - (x - mu) r^3 sum(gamma g x s) / M, the sum over the group.
@@ -72,7 +71,7 @@ class _EvoNormS0(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, gamma: Tensor, beta: Tensor, v: Tensor, groups: int, eps: float) -> Tensor:
         x, (images, channels) = rows(y), y.shape[:2]
         positions = x.shape[1]
-        # torch's fastest moments on CPU, and as exact as two passes; the normalized map that comes with them is not used
+        # torch's fastest moments on CPU, as exact as two passes; the map that comes along goes.
         _, mean, inverse = torch.native_group_norm(
             x.view(images, channels, positions), None, None, images, channels, positions, groups, eps
         )
@@ -113,8 +112,7 @@ class EvoNormB0(RunningNorm):
     Evaluation: running_var in place of var_B. running_mean is kept beside it and enters nothing.
     The activation is inside.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
         v: (C,), starting at 1, where a ReLU follows
 
@@ -154,23 +152,23 @@ class EvoNormB0(RunningNorm):
         return self._evolved(y, own_var, var.expand(len(y) // groups, -1, -1).reshape(own_var.shape))
 
     def _evolved(self, y: Tensor, own_var: Tensor, batch_var: Tensor) -> Tensor:
-        """The formula, given var_I and var_B of each image and channel, or var_B of each channel."""
+        """The formula, given var_I and var_B, (N, C) each, or var_B (C,)."""
         own, batch = (own_var + self.eps).sqrt(), (batch_var + self.eps).sqrt().expand_as(own_var)
         out: Tensor = _EvoNormB0.apply(y, self.weight, self.bias, self.v, own, batch)
         return out
 
 
 class _EvoNormB0(torch.autograd.Function):
-    """evonorm_b0_formula with its backward by hand. Keeps y and the denominator.
+    """The formula with its backward by hand. Keeps y and the denominator.
 
-    With e = v x + own, d = max(batch, e), g = dL/dy: dL/dd = -gamma g x / d^2, which goes to e where e > batch and to batch
-    elsewhere, and dx = gamma g / d + v dL/de.
+    With e = v x + own, d = max(batch, e), g = dL/dy: dL/dd = -gamma g x / d^2, which goes to e
+    where e > batch and to batch elsewhere, and dx = gamma g / d + v dL/de.
     """
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, gamma: Tensor, beta: Tensor, v: Tensor, own: Tensor, batch: Tensor) -> Tensor:
         x, images = rows(y), y.shape[0]
-        # max(batch, e) = batch + relu(e - batch): what is kept says where e > batch, and no pass compares two maps
+        # max(batch, e) = batch + relu(e - batch): what is kept says where e > batch.
         above = (x * column(v, images)).add_((own - batch).reshape(-1, 1)).relu_()
         out = (x / (above + batch.reshape(-1, 1))).mul_(column(gamma, images)).add_(column(beta, images))
         ctx.save_for_backward(y, above.to(y.dtype), gamma, v, batch)

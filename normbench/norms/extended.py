@@ -19,8 +19,7 @@ class ExtendedBatchNorm(RunningNorm):
     Training: the batch's; running_mean and running_var (var repeated C times) are moving averages.
     Evaluation: the running statistics.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
 
     Paper

@@ -16,15 +16,14 @@ EPS_INIT = 1e-4  # where a learned epsilon starts
 
 
 class FilterResponseNorm(Norm):
-    """Filter response normalization and its thresholded linear unit (Singh & Krishnan 2019, sec. 3).
+    """Filter response norm and its thresholded linear unit (Singh & Krishnan 2019, section 3).
 
         z = max(y, tau_c),  y = gamma_c x / sqrt(nu^2 + |eps|) + beta_c
 
     nu^2: the mean of x^2 over the positions of one channel of one image. No mean is subtracted.
     Training and evaluation: the same; no other image has a say.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias: (C,)
         tau: (C,), starting at 0, where the unit is ReLU; where the layer takes a ReLU's place
         eps_l: ()
@@ -34,10 +33,10 @@ class FilterResponseNorm(Norm):
             unit: the paper's networks (ResNet v2) have no such place, and Wu's ResNet v1 with FRN
             does just that. The ReLU behind a residual addition is no norm's and stays a ReLU, where
             Wu has the unit.
-        learn_eps: eps + |eps_l|, one number per layer that starts at 1e-4: without it FRN of a single
-            position is sign(x). With auto every layer carries an eps_l, with gradient 0 on larger
-            maps, since it sees its map size only when it runs. That eps_l adds to eps, and where it
-            starts, is from memory of the paper.
+        learn_eps: eps + |eps_l|, one number per layer that starts at 1e-4: without it FRN of a
+            single position is sign(x). With auto every layer carries an eps_l, with gradient 0 on
+            larger maps, since it sees its map size only when it runs. That eps_l adds to eps, and
+            where it starts, is from memory of the paper.
     """
 
     name = "frn"
@@ -61,7 +60,7 @@ class FilterResponseNorm(Norm):
 
     def forward(self, y: Tensor) -> Tensor:
         eps: float | Tensor = self.eps
-        if self.eps_l is not None:  # times 0 where it is not in use, so that it has a gradient, of 0
+        if self.eps_l is not None:  # times 0 where not in use: a gradient of 0
             eps = eps + float(self.learn_eps is True or y[0, 0].numel() == 1) * self.eps_l.abs()
         out: Tensor = _FilterResponse.apply(y, self.weight, self.bias, self.tau, eps)
         return out
@@ -71,9 +70,10 @@ class FilterResponseNorm(Norm):
 
 
 class _FilterResponse(torch.autograd.Function):
-    """frn_formula with its backward by hand. Keeps y and, where there is a TLU, what stands above the threshold.
+    """The formula with its backward by hand. Keeps y and what stands above the threshold.
 
-    With s = gamma / sqrt(nu^2 + eps), g the gradient where y > tau, L positions: dx = s g - x s <g, x> / (L (nu^2 + eps)).
+    With s = gamma / sqrt(nu^2 + eps), g the gradient where y > tau, L positions:
+    dx = s g - x s <g, x> / (L (nu^2 + eps)).
     """
 
     @staticmethod

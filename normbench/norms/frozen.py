@@ -14,11 +14,10 @@ class FrozenBatchNorm(RunningNorm):
         y = gamma_c (x - running_mean) / sqrt(running_var + eps) + beta_c
 
     Training and evaluation: the same statistics, which no step changes: those of a checkpoint, or
-    measured once over training images before training, while each layer normalizes by the statistics
-    of the SGD batch.
+    measured once over training images before training, while each layer normalizes by the
+    statistics of the SGD batch.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
     """
 

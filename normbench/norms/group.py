@@ -19,13 +19,12 @@ class GroupNorm(Norm):
         positions of one image.
     Training and evaluation: the same; there are no running statistics.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias: (C,)
 
     Paper and code
-        groups: the paper's networks start at 64 channels; a CIFAR network's 16 in 32 groups would be
-            no GN at all, and in 16 groups instance normalization. Hence "auto".
+        groups: the paper's networks start at 64 channels; a CIFAR network's 16 in 32 groups would
+            be no GN at all, and in 16 groups instance normalization. Hence "auto".
         channels_per_group: the second half of the paper's Table 3.
         eps: that of the authors' code.
 
@@ -55,7 +54,7 @@ class GroupNorm(Norm):
 
 
 class LayerNorm(GroupNorm):
-    """Layer normalization over (C, H, W) of one image: GN with one group, gamma and beta per channel.
+    """Layer normalization over (C, H, W) of one image: GN with one group.
 
     Ba et al. 2016, in the form of Wu & He 2018, section 3.1. Not ConvNeXt's, which is per position.
     """
@@ -71,8 +70,7 @@ class LayerNorm(GroupNorm):
 class InstanceNorm(GroupNorm):
     """Instance normalization over (H, W) of one image and channel: GN with one channel per group.
 
-    Ulyanov et al. 2016, in the form of Wu & He 2018, section 3.1. On a 1x1 map every value is its own
-    mean: y = beta.
+    Ulyanov et al. 2016, in the form of Wu & He 2018, section 3.1. On a 1x1 map y = beta.
     """
 
     name = "in"

@@ -19,16 +19,15 @@ class GroupBatchNorm(RunningNorm):
 
     mu, var: the mean and biased variance over the channels of a group and all positions of e images
         of a worker, which are grouped in their order. e = 1 is group normalization; all of a
-        worker's images and one channel per group are batch normalization; e of them and one channel,
-        ghost batch normalization.
+        worker's images and one channel per group are batch normalization; e of them and one
+        channel, ghost batch normalization.
     Training: statistics of the groups.
     Evaluation: E[x] and E[x^2], averaged over a group's channels, are (1 - example_weight) x the
         running ones + example_weight x the image's own. Running are, per channel, the moving
         averages of E[x] and E[x^2] over all of a worker's images, kept as running_mean = E[x] and
         running_var = E[x^2] - E[x]^2, which holds the variance between batches as well.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
         worker_mean, worker_var: (workers, C), what each worker keeps of its own
 

@@ -18,11 +18,10 @@ class LocalResponseNorm(Norm):
 
     The window is the `size` channels around c, size/2 (rounded down) of them before it, at one
     position of one image; beyond the first and the last channel stand zeros.
-    a: max(x + b, 0) where a ReLU follows the conv, for AlexNet normalizes behind the ReLU; else x + b.
+    a: max(x + b, 0) where a ReLU follows, for AlexNet normalizes behind the ReLU; else x + b.
     Training and evaluation: the same.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         bias (b): (C,), where the conv has none of its own; there is no gamma, so the zero
             initialisation of a residual block's last gamma does not apply
 
@@ -62,9 +61,10 @@ class LocalResponseNorm(Norm):
 
 
 class _LocalResponse(torch.autograd.Function):
-    """lrn_formula with its backward by hand. Keeps a and d.
+    """The formula with its backward by hand, twice as fast. Keeps a and d.
 
-    With d = k + slope W[a^2], p = d^-power, g = dL/dy: da = g p - 2 slope power a W'[g a p / d], W' the mirrored window.
+    With d = k + slope W[a^2], p = d^-power, g = dL/dy, W' the mirrored window:
+    da = g p - 2 slope power a W'[g a p / d].
     """
 
     @staticmethod
@@ -109,7 +109,7 @@ def _power(d: Tensor, power: float) -> Tensor:
 
 
 def _add_neighbours(total: Tensor, x: Tensor, before: int, size: int, slope: float) -> Tensor:
-    """Adds, in place, slope times the channels c - before .. c - before + size - 1 of x but c itself, those that exist."""
+    """Adds to each channel c, in place, slope x the others of its window, c - before the first."""
     channels = x.shape[1]
     for offset in range(-before, size - before):
         length = channels - abs(offset)

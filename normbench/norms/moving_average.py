@@ -4,10 +4,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from normbench.config import ConfigError
+from normbench.kernels.filters import Centred
+from normbench.kernels.ring import store, with_newest
 from normbench.kernels.rows import mean_square, per_image, restored, scaled, scaled_gradient
 from normbench.kernels.snapshot import snapshot
 from normbench.norms.base import Site, one_of
@@ -15,13 +17,6 @@ from normbench.norms.running import RunningNorm
 
 MOVING_OF = ("batch", "window")
 STARTS = ("first", "one")
-
-
-class Centred(nn.Module):
-    """The filters less their mean: w - mean(w) over (in, kernel) of each (the paper's W_hat)."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight - weight.mean(tuple(range(1, weight.dim())), keepdim=True)
 
 
 class MovingAverageBatchNorm(RunningNorm):
@@ -43,18 +38,17 @@ class MovingAverageBatchNorm(RunningNorm):
     Evaluation: y = gamma_c x / sqrt(running_var + eps) + beta_c, running_var being chi_hat^2;
         running_mean stays 0.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
         chi_squares, psis: (m, workers, C), and chi_hat: (workers, C), each worker's own past
 
     Paper and code
         limit: the paper's lambda.
-        warmup_epochs, correction_epochs: the 100 and 1000 steps of the authors' code in their epochs
-            of 5000 steps; a layer that is not told the length of an epoch uses those steps.
+        warmup_epochs, correction_epochs: the 100 and 1000 steps of the authors' code in their
+            epochs of 5000 steps; a layer that is not told the length of an epoch uses those steps.
         start=first: a short run is over before 0.98^steps is small.
-        The authors' ImageNet code lets the groups of one step follow one another in the window, as if
-            they were steps; here they are workers, as in their MABN.py.
+        The authors' ImageNet code lets the groups of one step follow one another in the window, as
+            if they were steps; here they are workers, as in their MABN.py.
         With a loss scaler (fp16) Psi is in units of the scaled loss.
 
     Raises ConfigError for a conv whose filters have a single weight: centred, it is 0.
@@ -133,7 +127,7 @@ class MovingAverageBatchNorm(RunningNorm):
 
 
 class _Moving(torch.autograd.Function):
-    """y = gamma r x / sqrt(chi_bar2 + eps) + beta, and the paper's backward pass, which keeps Psi in psis."""
+    """The forward formula, and the paper's backward pass, which keeps Psi in psis."""
 
     @staticmethod
     def forward(
@@ -155,7 +149,7 @@ class _Moving(torch.autograd.Function):
         workers, channels = inverse.shape
         scale = per_image(inverse * r * weight, x)
         dx, products, sums = scaled_gradient(grads[0], x, torch.zeros_like(scale), scale)
-        dweight = r * inverse * products.view(-1, workers, channels).sum(0)  # of each worker: sum of dL/dy r Y
+        dweight = r * inverse * products.view(-1, workers, channels).sum(0)  # sum of dL/dy r Y
         psi = weight * dweight * (inverse.numel() / x.numel())
         psi_bar = torch.where(settled & (step >= m - 1), with_newest(psis[:m], psi, step), psi)
         store(psis, psi, step, m)
@@ -163,17 +157,3 @@ class _Moving(torch.autograd.Function):
         rows = x.to(dx.dtype).reshape(dx.shape)
         dx = dx.addcmul(rows, per_image(-psi_bar * inverse.square(), x).view(1, -1, 1))
         return restored(dx, x), dweight.sum(0), sums.sum(0), None, None, None, None, None, None, None
-
-
-# ---------------------------------------------------------------------------- the windows
-
-
-def with_newest(ring: Tensor, newest: Tensor, step: Tensor) -> Tensor:
-    """The mean of a ring (m, ...) once the newest values have taken the place of the oldest."""
-    oldest = ring.index_select(0, (step % len(ring)).view(1))[0]
-    return (ring.sum(0) - oldest + newest) / len(ring)
-
-
-def store(ring: Tensor, newest: Tensor, step: Tensor, m: int) -> None:
-    """Puts the newest values in the place of the oldest of the first m."""
-    ring.index_copy_(0, (step % m).view(1), newest.to(ring.dtype).unsqueeze(0))

@@ -8,8 +8,7 @@ from normbench.norms.base import Norm, Site
 class NoNorm(Norm):
     """No normalization: y = x, plus a learned bias per channel where the conv has none of its own.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         bias: (C,)
     """
 

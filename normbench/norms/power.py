@@ -32,15 +32,14 @@ class PowerNorm(RunningNorm):
     Evaluation: as the forward pass, psi^2 being running_var; running_mean stays 0. There is no mean
         to subtract.
 
-    Shapes
-        y in, out: (N, C, ...), of the paper's tokens a position each
+    Shapes: y (N, C, ...) in and out, of the paper's tokens a position each
         weight, bias, running_mean, running_var: (C,)
         psi2, nu: (workers, C), each worker's own past
 
     Paper and code
         group_scaling: 1 in the authors' code; Algorithm 2 has none.
-        warmup_epochs: 10 000 steps of 256 images are two epochs of ImageNet; a layer that is not told
-            the length of an epoch takes 10 000 steps.
+        warmup_epochs: 10 000 steps of 256 images are two epochs of ImageNet; a layer that is not
+            told the length of an epoch takes 10 000 steps.
         warmup_gradient=moving, backward_scale=batch, warmup_average=true: the authors' code. Its
             ema_gz is nu / (1 - alpha): its update, which seems to lack a factor, is the paper's.
 
@@ -107,7 +106,7 @@ class PowerNorm(RunningNorm):
 
 
 class _Power(torch.autograd.Function):
-    """y = gamma x / sqrt(psi2 + eps) + beta, and the paper's backward pass, which moves nu."""
+    """The forward formula, and the paper's backward pass, which moves nu."""
 
     @staticmethod
     def forward(
@@ -128,7 +127,7 @@ class _Power(torch.autograd.Function):
         workers, channels = inverse.shape
         scale = per_image(divide * weight, x)
         dx, products, sums = scaled_gradient(grads[0], x, torch.zeros_like(scale), scale)
-        dweight = inverse * products.view(-1, workers, channels).sum(0)  # of each worker: sum of dL/dy X
+        dweight = inverse * products.view(-1, workers, channels).sum(0)  # sum of dL/dy X
         mean_hx = weight * dweight * (inverse.numel() / x.numel())  # power is mean(X^2)
         pull = torch.where(exact, mean_hx, nu)
         rows = x.to(dx.dtype).reshape(dx.shape)

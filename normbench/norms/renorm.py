@@ -31,11 +31,10 @@ class BatchRenorm(RunningNorm):
         bounds open in linear ramps from 1 and 0 that start after bn_epochs and end at rmax_epochs
         and dmax_epochs. Every worker has a history of its own, as without a broadcast of buffers it
         would; measuring precise statistics leaves the histories as they are.
-    Evaluation: y = gamma_c (x - mu) / sigma + beta_c, kept as running_mean and running_var = sigma^2
-        - eps.
+    Evaluation: y = gamma_c (x - mu) / sigma + beta_c, kept as running_mean and running_var =
+        sigma^2 - eps.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
         moving_mean, moving_std: (workers, C)
 
@@ -74,7 +73,7 @@ class BatchRenorm(RunningNorm):
         self.rmax, self.dmax = rmax, dmax
         self.epochs = bn_epochs, rmax_epochs, dmax_epochs
         self.warm_average = warm_average
-        self.ramps: tuple[float, float, float] = (PAPER_BN, PAPER_RMAX, PAPER_DMAX)  # in steps; plan() sets them
+        self.ramps: tuple[float, float, float] = (PAPER_BN, PAPER_RMAX, PAPER_DMAX)  # in steps
         self.register_buffer("moving_mean", site.full(0.0, self.workers, self.channels))
         self.register_buffer("moving_std", site.full(1.0, self.workers, self.channels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=self.running_mean.device))
@@ -121,11 +120,10 @@ class BatchRenorm(RunningNorm):
 
 
 class _Renormalize(torch.autograd.Function):
-    """x -> gamma (r z + d) + beta with z = (x - mu_B) / sigma_B, and the mu_B and sigma_B it used, one per channel of
-    x.
+    """gamma (r z + d) + beta, z = (x - mu_B) / sigma_B; and mu_B, sigma_B per channel of x.
 
-    To the gradient it is BN with weight gamma r: r and d are constants. So forward is BN's two passes with r and d
-    applied in the second, and backward is BN's own.
+    To the gradient it is BN with weight gamma r: r and d are constants. So forward is BN's two
+    passes with r and d applied in the second, and backward is BN's own.
     """
 
     @staticmethod

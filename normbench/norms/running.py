@@ -23,8 +23,7 @@ class RunningNorm(Norm):
     Virtual workers: image i belongs to local worker i mod w, so a batch (n*w, C, ...) viewed as
     (n, w*C, ...), parallel.workers.split, has one channel for each pair of worker and channel.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
     """
 
@@ -120,7 +119,7 @@ class RunningNorm(Norm):
         return self._measured is not None
 
     def observe(self, y: Tensor) -> bool:
-        """Adds y to the statistics that are measured, if any are; whether this is a training step."""
+        """Adds y to what is measured, if anything is; whether this is a training step."""
         if self.measuring:
             self.measure(y)
         return not self.measuring

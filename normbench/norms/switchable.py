@@ -23,8 +23,7 @@ class SwitchableNorm(RunningNorm):
     Training: mu_BN, var_BN of the batch; running_mean and running_var are their moving averages.
     Evaluation: the running statistics in place of mu_BN and var_BN.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
         mean_weight, var_weight: (3,), in the order IN, LN, BN; (2,) without BN
 
@@ -52,9 +51,9 @@ class SwitchableNorm(RunningNorm):
         return self._mixed(y, 1, (self.running_mean, self.running_var), update=False)
 
     def _mixed(self, y: Tensor, groups: int, bn: Moments | None, update: bool) -> Tensor:
-        """By the mixture, its BN part given or taken over each of the interleaved groups of images."""
+        """By the mixture, its BN part given or taken over each group of images."""
         rows = row_moments(y, self.channels)
-        mean, var = (v.view(-1, groups, self.channels) for v in rows)  # (image, group, channel): IN's
+        mean, var = (v.view(-1, groups, self.channels) for v in rows)  # IN's
         parts = [(mean, var), pool(mean, var, 2)]
         if self.using_bn:
             parts.append(bn or pool(mean, var, 0))

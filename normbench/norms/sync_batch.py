@@ -14,22 +14,21 @@ from normbench.parallel.workers import memory_format, merge, split
 
 
 class SyncBatchNorm(RunningNorm):
-    """Batch normalization by one statistic for several workers (Peng et al. 2018, MegDet, sec. 3.3).
+    """Batch norm by one statistic for several workers (Peng et al. 2018, MegDet, section 3.3).
 
         y = gamma_c (x - mu) / sqrt(var + eps) + beta_c
 
     mu, var: the mean and biased variance over the images of all workers, or of sync_size of them
         (worker i is of group i // sync_size), and all positions of channel c.
-    Training: every rank adds what its workers have to the groups' sums, then to those of the squares
-        about the means; the gradient goes back through the same all-reduces. In one process with one
-        group it is batch normalization of the SGD batch; on CUDA in several it is torch's kernels.
-    Evaluation: running_mean and running_var, those of worker 0's group or the mean over the workers.
+    Training: every rank adds what its workers have to the groups' sums, then to those of the
+        squares about the means; the gradient goes back through the same all-reduces. In one process
+        with one group it is BN of the SGD batch; on CUDA in several it is torch's kernels.
+    Evaluation: running_mean and running_var, of worker 0's group or the mean over the workers.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias, running_mean, running_var: (C,)
 
-    Raises ConfigError where sync_size does not divide the workers, and for a single value per channel.
+    Raises ConfigError where sync_size does not divide the workers, for one value per channel.
     """
 
     name = "syncbn"

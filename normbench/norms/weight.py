@@ -1,7 +1,7 @@
 """norm=wn, scn: norms of the weights. The activations are only shifted.
 
-Each reparametrizes its conv by torch's parametrize: the conv's weight is computed from a free one at
-each forward, and the free one is what the state_dict and the optimizer know, as
+Each reparametrizes its conv by torch's parametrize: the conv's weight is computed from a free one
+at each forward, and the free one is what the state_dict and the optimizer know, as
 parametrizations.weight.original.
 """
 
@@ -13,16 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from normbench.kernels.filters import Direction, UnitGain
 from normbench.kernels.maps import affine
 from normbench.kernels.values import statistics_dtype
 from normbench.norms.base import Norm, Site
 from normbench.parallel import dist
 
-UNIT_RELU_GAIN = math.sqrt(2 / (1 - 1 / math.pi))  # the variance of relu(x) is 1 for a normal x of 1
+UNIT_RELU_GAIN = math.sqrt(2 / (1 - 1 / math.pi))  # makes relu(x)'s variance that of x
 
 
 class FilterNorm(Norm):
-    """The base of the norms of weights: y = weight_c x + bias_c behind a conv of normalized filters.
+    """The base of norms of weights: y = weight_c x + bias_c behind a conv of normalized filters.
 
     The length of a filter is this layer's weight: behind the conv it says the same as in it, and
     inherits gamma as any norm's weight does. A bias of the conv becomes the layer's.
@@ -48,14 +49,13 @@ class WeightNorm(FilterNorm):
 
         y_c = g_c (v_c / ||v_c||) * x + b_c,  g = weight x scale
 
-    ||v_c||: over all weights of a filter. Nothing is taken from the images, save for the first batch
-        with data_init.
+    ||v_c||: over all weights of a filter. Nothing is taken from the images, save for the first
+        batch with data_init.
     scale: fixed, ||v|| as the conv was drawn, which leaves the conv as it was, as torch's
         weight_norm does; so what is learned starts as gamma: as 1, or as 0 in the last norm of a
         residual block.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight, bias (b), scale: (C,)
         v: as the conv's weight, whose parametrizations.weight.original it is
         initialised: (), of data_init, whether the first batch has been
@@ -63,8 +63,8 @@ class WeightNorm(FilterNorm):
     Paper
         It learns g itself; against that, g has scale^2 times the learning rate here.
         data_init=true (section 3): the first training batch gives scale = 1 / sigma and b = beta -
-            gamma mu / sigma, mu and sigma^2 (+ 1e-8) the mean and biased variance of v/||v|| * x over
-            all workers' images and positions: the workers share their parameters.
+            gamma mu / sigma, mu and sigma^2 (+ 1e-8) the mean and biased variance of v/||v|| * x
+            over all workers' images and positions: the workers share their parameters.
     """
 
     name = "wn"
@@ -108,17 +108,16 @@ class WeightNorm(FilterNorm):
 
 
 class ScaledWeightStandardization(FilterNorm):
-    """Standardized filters of unit gain, no norm of activations (Brock et al. 2021, sec. 4.1, eq. 4).
+    """Standardized filters of unit gain, without a norm (Brock et al. 2021, section 4.1, eq. 4).
 
         z_c = g_c w_c * x + b_c,  w = (W - mean W) / (sd W sqrt(I))
 
     mean, sd: over the I weights of a filter, sd biased: x of variance 1 gives w * x of variance 1.
-    Where a ReLU follows, the layer takes its place with y = relu_gain max(z, 0), which has variance 1
-        again; elsewhere y = z.
+    Where a ReLU follows, the layer takes its place with y = relu_gain max(z, 0), which has variance
+        1 again; elsewhere y = z.
     Training and evaluation: the same.
 
-    Shapes
-        y in, out: (N, C, ...)
+    Shapes: y (N, C, ...) in and out
         weight (g), bias (b): (C,)
         W: as the conv's weight, whose parametrizations.weight.original it is
 
@@ -145,30 +144,3 @@ class ScaledWeightStandardization(FilterNorm):
             return super().forward(y)
         weight, bias = self.affine()
         return F.relu(affine(y, self.relu_gain * weight, self.relu_gain * bias))
-
-
-# ---------------------------------------------------------------------------- what a conv's weight is computed by
-
-
-class Direction(nn.Module):
-    """v / ||v|| for each filter; a filter of zeros stays one."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        v = weight.flatten(1).to(statistics_dtype(weight))
-        norm = torch.linalg.vector_norm(v, dim=1, keepdim=True)
-        direction: Tensor = v / norm.clamp_min(torch.finfo(v.dtype).tiny)
-        return direction.view_as(weight).to(weight.dtype)
-
-
-class UnitGain(nn.Module):
-    """(W - mean) / sqrt(max(I var, eps)) for each filter of I weights."""
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, weight: Tensor) -> Tensor:
-        w = weight.flatten(1).to(statistics_dtype(weight))
-        var, mean = torch.var_mean(w, 1, correction=0, keepdim=True)
-        unit: Tensor = (w - mean) * (var * w.shape[1]).clamp_min(self.eps).rsqrt()
-        return unit.view_as(weight).to(weight.dtype)
