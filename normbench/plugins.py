@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from normbench import paths
 from normbench.config import ConfigError
+from normbench.hints import nearest, one_line
 
 GROUP = "normbench.norms"
 
@@ -54,6 +55,8 @@ def entry_of(name: str) -> EntryPoint:
 
 def schema(name: str) -> dict[str, Any]:
     """The keys and default values of a norm's yaml, interpolations left as they stand; raises ConfigError."""
+    if name not in norm_names():
+        raise ConfigError(f"norm={name}: no such norm{nearest(name, norm_names())}; one of {', '.join(norm_names())}")
     if name not in offered():
         return _read(paths.conf() / "norm" / f"{name}.yaml")
     entry = entry_of(name)
@@ -67,11 +70,16 @@ def schema(name: str) -> dict[str, Any]:
     return found
 
 
+def options(name: str) -> list[str]:
+    """The keys that norm.<key>= takes for that norm; raises ConfigError."""
+    return [key for key in schema(name) if key not in ("name", "batch_free")]
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(e).split())}") from None
+        raise ConfigError(f"{path} cannot be read: {one_line(e)}") from None
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
