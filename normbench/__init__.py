@@ -24,14 +24,14 @@ def run(overrides: list[str]) -> "Result":
     overrides: as typed after `python -m normbench`, e.g. ["norm=gn", "batch=2"]. Raises ConfigError, a ValueError of one
     line, for a wrong key, option or value.
     """
-    from normbench.compose import config_of
+    from normbench.compose import run_of
     from normbench.execute import execute
 
-    return execute(config_of(overrides), command=overrides, say=False)
+    return execute(run_of(overrides), command=overrides, say=False)
 
 
 def load(runs: str | Path = "results/runs") -> "pandas.DataFrame":
-    """The records below a folder, one row an epoch, with the science fields as columns."""
+    """The records below a folder, one row per epoch, with the science fields as columns."""
     from normbench.study.collect import load
 
     return load(Path(runs))

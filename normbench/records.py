@@ -2,7 +2,7 @@
 
 config.yaml     resolved config, written once; every value is JSON on one line, so it reads fast and is still YAML
 env.json        versions, commit, device, command, what the norm became in each layer
-epochs.jsonl    one line an epoch, one write() each; a torn last line is read as absent
+epochs.jsonl    one line per epoch, one write() each; a torn last line is read as absent
 probes.jsonl    one line every probe.every steps about the norm that probe.layer watches, written and read likewise
 running.json    host, process and Slurm job that hold the folder; its age tells a dead holder from a living one
 error.json      the one line of the failure that ended the last attempt
@@ -24,6 +24,7 @@ from normbench import slurm
 from normbench.config import FORMAT
 
 STATES = ("done", "running", "cut", "diverged", "failed", "missing")
+FINISHED = ("done", "diverged")  # the states that a result.json gives; divergence is a result
 STALE_SECONDS = 900.0  # a holder on another host that has not touched its file for so long is dead
 
 

@@ -80,8 +80,8 @@ def check() -> None:
 
 @contextmanager
 def submission(folder: Path) -> Iterator[None]:
-    """Around the launching of a sweep. Hydra's launcher gives up with the first job that was cancelled or killed: the
-    others are waited for here, and what became of each is read from the disk as everywhere."""
+    """To be held while a sweep is launched. Hydra's launcher gives up with the first job that was cancelled or killed; this
+    waits for the others. What became of each is read from the disk as everywhere."""
     import submitit
 
     before = _arrays(folder)
@@ -106,7 +106,7 @@ def _arrays(folder: Path) -> set[str]:
 
 
 def _wait(arrays: set[str]) -> None:
-    """Until none of these jobs is pending or running."""
+    """Waits until none of these jobs is pending or running."""
     pause = 1.0
     while True:
         asked = subprocess.run(["squeue", "-h", "-j", ",".join(arrays), "-o", "%i"], capture_output=True, text=True)

@@ -2,8 +2,9 @@
 
 from omegaconf import OmegaConf
 
-from normbench import paths
-from normbench.compose import GROUPS, composed, norm_names
+from normbench import paths, plugins
+from normbench.compose import composed
+from normbench.config import GROUPS
 
 TEXT = """\
 How does the error of a network depend on the number of images each worker normalizes over?
@@ -35,7 +36,7 @@ def text(overrides: list[str]) -> str:
 
 
 def _options(group: str) -> list[str]:
-    """What a group offers; the for_<data> files only say what belongs to which data."""
+    """What a group offers; protocol/for_data.yaml is what holds where none is chosen."""
     if group == "norm":
-        return norm_names()
+        return plugins.norm_names()
     return sorted(path.stem for path in (paths.conf() / group).glob("*.yaml") if not path.stem.startswith("for_"))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from normbench import data, models
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.models.cifar_resnet import CifarResNet
 from normbench.train.loop import train
 from normbench.train.task import Classification
@@ -40,7 +40,7 @@ class StopWatch:
 
 
 def ours(batch: int, images: data.Images) -> float:
-    config = config_of([f"batch={batch}", f"sgd_batch={SGD_BATCH}", "recipe.epochs=1"])
+    config = run_of([f"batch={batch}", f"sgd_batch={SGD_BATCH}", "recipe.epochs=1"])
     torch.manual_seed(0)
     workers = SGD_BATCH // batch
     model = models.build(config.model.name, norm=config.norm, num_classes=10, workers=workers, image_channels=1)
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    digits = config_of([]).data
+    digits = run_of([]).data
     images = data.build(digits, seed=0, device=torch.device("cpu"), dtype=torch.float32)
     sides = {
         "minimal loop": lambda: minimal(images),

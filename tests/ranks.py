@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor
 
 from normbench import records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.execute import execute
 from normbench.train import checkpoint
 
@@ -39,7 +39,7 @@ def _rank(rank: int, ranks: int, overrides: list[str], store: str, cut_at: int |
     try:
         if cut_at is not None:
             checkpoint.save = _until(cut_at, checkpoint.save)
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
     except KeyboardInterrupt:
         assert cut_at is not None
     finally:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from normbench import data as datasets
+from normbench import facts
 from normbench.config import ConfigError, Data
 from normbench.data import Arrays, Batch, Images, InMemory, augment, order
 
@@ -175,7 +176,7 @@ def test_a_test_image_is_the_centre_of_the_resized_photo(photos: Path) -> None:
         left, top = round((width - 24) / 2), round((height - 24) / 2)
         resized = photo.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(resized.crop((left, top, left + 24, top + 24))) / 255
-        literal = (pixels - augment.IMAGENET_MEAN) / augment.IMAGENET_SD
+        literal = (pixels - facts.of("imagenet").mean) / facts.of("imagenet").sd
         np.testing.assert_allclose(ours.permute(1, 2, 0), literal, atol=1e-5)
         assert label == at // 3
 

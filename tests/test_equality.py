@@ -12,7 +12,7 @@ import torch
 from ranks import FIVE_STEPS, LIMIT, apart, on_ranks, same_rows
 
 from normbench import plugins, records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError
 from normbench.execute import execute
 
@@ -87,20 +87,20 @@ def test_workers_played_one_or_two_at_a_time_give_the_numbers_of_all_at_once(cas
 def test_a_norm_that_needs_all_workers_at_once_is_refused_in_parts(case: str, tmp_path: Path) -> None:
     overrides = [*FIVE_STEPS, *CASES[case], "train.micro_workers=2", f"out={tmp_path}"]
     with pytest.raises(ConfigError, match=r"train\.micro_workers=2: norm=\w+ needs the images of all workers at once"):
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_number_of_micro_workers_that_does_not_divide_is_told_those_that_do(tmp_path: Path) -> None:
     overrides = [*FIVE_STEPS, "train.micro_workers=3", f"out={tmp_path}"]
     with pytest.raises(ConfigError, match=r"must divide the 4 workers that each process plays: one of 1, 2, 4$"):
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
 
 
 def test_a_sync_size_that_does_not_divide_is_told_those_that_do(tmp_path: Path) -> None:
     overrides = [*FIVE_STEPS, "norm=syncbn", "norm.sync_size=3", f"out={tmp_path}"]
     with pytest.raises(ConfigError, match=r"norm\.sync_size=3 must divide the 4 workers: one of 1, 2, 4$"):
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
 
 
 @pytest.mark.parametrize(("size", "same"), [("1", "bn"), ("4", "syncbn")])

@@ -15,9 +15,9 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from normbench import norms, records
-from normbench.checks import check_world_size
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError
+from normbench.run_checks import check_world_size
 
 SWEEP = ["-m", "norm=bn,syncbn", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
 SWEEP += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
@@ -25,8 +25,8 @@ SWEEP += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false",
 
 def test_a_world_size_that_does_not_divide_the_workers_is_told_those_that_do() -> None:
     with pytest.raises(ConfigError, match=r"start 1, 2, 4, 8 of them \(--nproc_per_node\), or choose workers=24"):
-        check_world_size(config_of(["batch=8"]), 3)
-    check_world_size(config_of(["batch=8"]), 4)
+        check_world_size(run_of(["batch=8"]), 3)
+    check_world_size(run_of(["batch=8"]), 4)
 
 
 def test_a_sweep_on_two_ranks_gives_the_weights_of_one_process(tmp_path: Path) -> None:

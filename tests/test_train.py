@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import normbench
 from normbench import models, records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError, Recipe
 from normbench.models.cifar_resnet import CifarResNet
 from normbench.train import optim
@@ -45,12 +45,12 @@ def test_warm_up_is_linear_and_cosine_ends_at_zero() -> None:
 
 def test_decay_norm_false_leaves_vectors_alone() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    kept, spared = optim.build(config_of(["recipe.decay_norm=false"]), model).param_groups
+    kept, spared = optim.build(run_of(["recipe.decay_norm=false"]), model).param_groups
     assert [p.dim() for p in kept["params"]] == [4]
     assert kept["weight_decay"] == 1e-4
     assert [p.dim() for p in spared["params"]] == [1, 1, 1]
     assert spared["weight_decay"] == 0.0
-    everything = optim.build(config_of([]), model).param_groups
+    everything = optim.build(run_of([]), model).param_groups
     assert [(len(g["params"]), g["weight_decay"]) for g in everything] == [(4, 1e-4)]  # the GN paper's choice
 
 

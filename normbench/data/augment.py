@@ -13,9 +13,6 @@ PAD = 4
 SHIFTS = 2 * PAD + 1
 CROP_FLIP_DRAWS = SHIFTS * SHIFTS * 2  # outcomes of one image's crop and flip, all equally likely
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training set, per channel, on the 0..1 scale
-IMAGENET_SD = (0.229, 0.224, 0.225)
-
 
 class Normalise:
     """(x - mean) / sd per channel, on the device. mean and sd are on the scale of the stored pixels.
@@ -36,7 +33,7 @@ class Normalise:
 def crop_flip(images: Tensor, draw: Tensor) -> Tensor:
     """Pad 4, random crop at the old size, horizontal flip with probability 1/2: of the whole batch in one gather.
 
-    images: (N, C, H, W). draw: (N,) integers in [0, CROP_FLIP_DRAWS): image i is cut at row draw//18, column
+    images: (N, C, H, W). draw: (N,) integers in [0, CROP_FLIP_DRAWS): image i is cropped at row draw//18, column
     draw//2 % 9 of its padded self, and flipped where draw is odd. The padding is black, zero before normalization, as
     in torchvision's RandomCrop(padding=4) in front of Normalize.
     """

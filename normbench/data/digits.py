@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from normbench.config import Data
-from normbench.data import Arrays, InMemory, order
+from normbench.data import order
+from normbench.data.images import Arrays, InMemory
 
 CLASSES = 10
 TRAIN_DIGITS = 1297  # of the 1,797 of scikit-learn; the other 500 make the test images

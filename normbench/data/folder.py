@@ -15,8 +15,11 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from normbench import facts
 from normbench.config import ConfigError, Data
-from normbench.data import Batch, Images, augment, order
+from normbench.data import augment, order
+from normbench.data.images import Batch, Images
+from normbench.hints import one_line
 
 Item = tuple[int, order.Epoch, int]  # which image, in which epoch, at which position of its order
 
@@ -49,7 +52,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
             f"data.train_size={data.train_size} is more than the {len(train_paths)} images of {root}/train"
         )
     kept = order.first_of(len(train_paths), data.train_size)
-    test_transform = augment.centre(resize, size)
+    known, test_transform = facts.of(data.name), augment.centre(resize, size)
     train_transform = test_transform
     if data.augment != "none":
         train_transform = augment.inception(size, color=data.augment == "inception_color")
@@ -58,6 +61,8 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         Files(test_paths, test_labels, test_transform, seed),
         num_classes=len(classes),
         image_size=size,
+        mean=known.mean,
+        sd=known.sd,
         loader_processes=_cores() if data.loader_processes is None else data.loader_processes,
         seed=seed,
         device=device,
@@ -66,7 +71,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _cores() -> int:
-    """A loader process for each core this process may use; decoding gains nothing from more."""
+    """One loader process per core that this process may use, at most 8; decoding gains nothing from more."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return min(8, len(allowed))
 
@@ -78,7 +83,7 @@ def _list(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     try:
         found = ImageFolder(folder)
     except OSError as error:
-        raise ConfigError(f"data.root: {' '.join(str(error).split())}; expected is {folder}/<class>/*.JPEG") from error
+        raise ConfigError(f"data.root: {one_line(error)}; expected is {folder}/<class>/*.JPEG") from error
     # As arrays: loader processes share their pages. Of a list of a million strings, reference counting copies them all.
     paths, labels = zip(*found.samples, strict=True)
     return np.array([os.fsencode(p) for p in paths]), np.array(labels, np.int64), found.classes
@@ -94,6 +99,8 @@ class Folder(Images):
         *,
         num_classes: int,
         image_size: int,
+        mean: Sequence[float],
+        sd: Sequence[float],
         loader_processes: int,
         seed: int,
         device: torch.device,
@@ -105,9 +112,7 @@ class Folder(Images):
         self.num_classes = num_classes
         self.seed = seed
         self.device = device
-        self.normalise = augment.Normalise(
-            [255 * m for m in augment.IMAGENET_MEAN], [255 * s for s in augment.IMAGENET_SD], device, dtype
-        )
+        self.normalise = augment.Normalise([255 * m for m in mean], [255 * s for s in sd], device, dtype)
         self._train_plan, self._test_plan = _Plan(), _Plan()
         # The training's loader processes live as long as the run; those of the test set would idle most of the time.
         self._train_loader = self._loader(train, self._train_plan, loader_processes, keep=loader_processes > 0)
@@ -204,5 +209,4 @@ def decode(path: str) -> Image.Image:
     except UnidentifiedImageError:
         raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's ways to say no
-        reason = " ".join(str(error).split())
-        raise UnreadableImage(f"{path}: cannot be decoded ({reason}); replace or remove it") from error
+        raise UnreadableImage(f"{path}: cannot be decoded ({one_line(error)}); replace or remove it") from error

@@ -48,8 +48,8 @@ def by_labels(labels: np.ndarray, sgd_batch: int, batch: int, per_batch: int, *w
     draw, each = rng(*words), batch // per_batch
     steps = len(labels) // sgd_batch
     batches = steps * (sgd_batch // batch)
-    cuts = np.cumsum(np.unique(labels, return_counts=True)[1])[:-1]
-    images = [own for own in np.split(np.argsort(labels, kind="stable"), cuts) if len(own) >= each]  # by label
+    ends = np.cumsum(np.unique(labels, return_counts=True)[1])[:-1]
+    images = [own for own in np.split(np.argsort(labels, kind="stable"), ends) if len(own) >= each]  # by label
     assert len(images) >= per_batch, (len(images), per_batch)
     there = np.array([len(own) // each for own in images])  # blocks of each label
     wanted = np.minimum(there, batches)

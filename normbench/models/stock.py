@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from normbench.config import ConfigError
+from normbench.hints import first_line, nearest
 from normbench.models.cifar_resnet import CifarResNet
 
 CIFAR_DEPTHS = (8, 20, 32, 44, 56, 110)  # those with a published number and ResNet-8; any 6n+2 can be built
@@ -34,8 +35,6 @@ def _torchvision(name: str, num_classes: int, image_channels: int, options: dict
 
     known = models.list_models(module=models) + models.list_models(module=models.video)
     if name not in known:
-        from normbench.hints import nearest
-
         ours = [f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS]
         raise ConfigError(
             f"model.name={name}: no such network{nearest(name, ours + known)}; it is cifar_resnet20, a classification "
@@ -58,8 +57,6 @@ def _timm(name: str, num_classes: int, image_channels: int, options: dict[str, A
         raise ConfigError(f"model.name={name} needs timm, which is not installed: pip install timm") from None
     short = name.removeprefix("timm/")
     if not timm.is_model(short):
-        from normbench.hints import nearest
-
         raise ConfigError(f"model.name={name}: timm has no such network{nearest(short, timm.list_models())}")
     fixed = {"pretrained": False, "num_classes": num_classes, "in_chans": image_channels}
     return _construct(name, lambda **given: timm.create_model(short, **given), fixed, options)
@@ -79,5 +76,4 @@ def _construct(name: str, make: Callable[..., nn.Module], fixed: dict[str, Any],
         if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             raise ConfigError(f"model.options.{unknown[1]}: {name} takes no such option") from None
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"model.options {given}: {name} cannot be built so ({reason})") from None
+        raise ConfigError(f"model.options {given}: {name} cannot be built so ({first_line(error)})") from None

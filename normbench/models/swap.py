@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from normbench.config import ConfigError
+from normbench.hints import first_line
 from normbench.norms import Norm
 
 Make = Callable[[nn.Module, bool, str], Norm]
@@ -172,7 +173,7 @@ def _graph(model: nn.Module) -> fx.Graph:
 
 
 def _untraceable(what: str, error: Exception) -> ConfigError:
-    return ConfigError(f"torch.fx cannot trace {what}: {str(error).partition(chr(10))[0]}")
+    return ConfigError(f"torch.fx cannot trace {what}: {first_line(error)}")
 
 
 def _text(node: fx.Node | None) -> Any:

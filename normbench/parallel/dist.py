@@ -73,7 +73,7 @@ def from_rank_0(ask: Callable[[], Any]) -> Any:
     return value
 
 
-def first_of(value: Any) -> Any:
+def first_answer(value: Any) -> Any:
     """The first rank's value that is not None, on every rank; None where all are."""
     if not _many():
         return value
@@ -132,7 +132,7 @@ def own_workers(x: Tensor, axis: int = 0) -> Tensor:
     return x[(*at, slice(rank(), None, world_size()))]
 
 
-def share(buffers: Iterable[Tensor], average: bool = False) -> None:
+def equalize(buffers: Iterable[Tensor], average: bool = False) -> None:
     """Gives every rank rank 0's values, or their mean over the ranks, before evaluating or saving."""
     if world_size() == 1:
         return

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.config import ConfigError
+from normbench.hints import one_line
 from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 
@@ -87,7 +88,7 @@ def _with_all_workers(model: nn.Module) -> dict[str, Tensor]:
     for layer in model.modules():
         if isinstance(layer, RunningNorm) and layer.average_workers:
             # the mean is linear: taking it early changes nothing
-            dist.share([layer.running_mean, layer.running_var], average=True)
+            dist.equalize([layer.running_mean, layer.running_var], average=True)
     state: dict[str, Tensor] = model.state_dict()
     for name, buffer, axis in _histories(model):
         state[name] = dist.all_workers(buffer, axis)
@@ -117,5 +118,4 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(state["model"])
     except (RuntimeError, KeyError) as e:
-        first = " ".join(str(e).split())[:200]
-        raise ConfigError(f"{path} does not fit this network: {first}") from None
+        raise ConfigError(f"{path} does not fit this network: {one_line(e)[:200]}") from None

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from normbench.config import Config, ConfigError, resolved
+from normbench.config import ConfigError
 from normbench.hints import divisors
 from normbench.models import norm_layers
 from normbench.models.dropout import PositionedDropout
 from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 from normbench.parallel.workers import memory_format
+from normbench.runs import Run
 from normbench.train.task import Batch
 
 
@@ -24,10 +25,10 @@ class MicroWorkers:
     running statistics where they are means over the workers.
     """
 
-    def __init__(self, config: Config, model: nn.Module) -> None:
+    def __init__(self, run: Run, model: nn.Module) -> None:
         """Raises ConfigError where the size does not divide the rank's workers, or a norm needs all of them at once."""
-        self.workers = resolved(config.workers) // dist.world_size()
-        self.size = config.train.micro_workers or self.workers
+        self.workers = run.workers // dist.world_size()
+        self.size = run.train.micro_workers or self.workers
         if self.workers % self.size:
             raise ConfigError(
                 f"train.micro_workers={self.size} must divide the {self.workers} workers that each process plays: "
@@ -37,13 +38,13 @@ class MicroWorkers:
         self._dropouts = [m for m in model.modules() if isinstance(m, PositionedDropout)]
         if self.size < self.workers and any(layer.synchronized or layer.sequential for layer in self._layers):
             raise ConfigError(
-                f"train.micro_workers={self.size}: norm={config.norm['name']} needs the images of all workers at once; "
+                f"train.micro_workers={self.size}: norm={run.norm.name} needs the images of all workers at once; "
                 "leave it out, or start more processes (torchrun)"
             )
 
     @property
-    def share(self) -> float:
-        """Of a part in the mean loss over the SGD batch, whose gradient is then the sum over parts and ranks."""
+    def loss_weight(self) -> float:
+        """Of a part's mean loss in that of the SGD batch, whose gradient is then the sum over parts and ranks."""
         return self.size / self.workers / dist.world_size()
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
@@ -51,7 +52,7 @@ class MicroWorkers:
         if self.size == self.workers:
             yield batch
             return
-        before = [_shared(layer) for layer in self._layers]
+        before = [_common(layer) for layer in self._layers]
         histories = [list(layer.remembered()) for layer in self._layers]
         kept: list[dict[str, Tensor]] = []
         generator = _generator(batch[0].device)
@@ -68,7 +69,7 @@ class MicroWorkers:
                     setattr(layer, name, buffer.narrow(axis, first, self.size))
             images, labels = batch
             yield self._of(images, first), self._of(labels, first)
-            found = [_shared(layer) for layer in self._layers]
+            found = [_common(layer) for layer in self._layers]
             if first == 0:
                 kept = found
             for layer, mean, values in zip(self._layers, kept, found, strict=True):
@@ -98,7 +99,7 @@ def _generator(device: torch.device) -> torch.Generator:
     return torch.cuda.default_generators[index]
 
 
-def _shared(layer: Norm) -> dict[str, Tensor]:
+def _common(layer: Norm) -> dict[str, Tensor]:
     """Copies of the buffers in which no worker has a part of its own."""
     return {name: b.clone() for name, b in layer.named_buffers(recurse=False) if name not in layer.histories}
 

@@ -10,9 +10,9 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classification:
-    """One label an image; the metric is the share of images whose most likely class is another one.
+    """One label per image; the metric is the percentage of images whose most likely class is another one.
 
-    label_smoothing: the share of the target spread evenly over all classes.
+    label_smoothing: the part of the target spread evenly over all classes.
     """
 
     metric: ClassVar[str] = "top1_error_pct"
