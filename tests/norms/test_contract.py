@@ -123,3 +123,6 @@ def test_every_layer_and_yaml_is_documented(name: str) -> None:
     assert layer.over
     assert layer.paper or name == "none"
     assert vars(layer).get("__doc__")
+    meanings = plugins.meanings(name)
+    for key in plugins.options(name):
+        assert meanings[key], f"{name}.yaml does not say what {key} means"
