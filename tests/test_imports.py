@@ -1,4 +1,4 @@
-"""The house as its files show it: who imports whom, what needs no torch, and how long files and lines are.
+"""The house as its files show it: who imports whom, what needs no torch, how long files and lines are.
 
 The imports are read, not run, so one inside a function counts as one at the top does. An import of
 `normbench.norms.base` is one of that file, not of the package above it, which Python loads first.
@@ -30,8 +30,8 @@ LEVEL = {  # a part imports from its own level and below
     "collect": 10, "figures": 10, "tables": 10, "report": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
 }  # fmt: skip
-TORCH_FREE = "config hints paths slurm records checks plugins runs compose study usage".split()
-TORCH_FREE += "command dry collect figures tables report".split()
+TORCH_FREE = ["config", "hints", "paths", "slurm", "records", "checks", "plugins", "runs", "compose", "study", "usage"]
+TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report"]
 ROOMS = {"read": set(), "figures": {"read"}, "tables": {"read", "figures"}, "report": {"read", "figures", "tables"}}
 LONGEST_FILE, MEDIAN_FILE, PROSE_COLUMNS = 300, 110, 100
 
@@ -49,7 +49,7 @@ def files(*parts: str) -> list[Path]:
     return [path for path in FILES if part(path) in parts]
 
 
-# ---------------------------------------------------------------------------- reading imports
+# ------------------------------------------------------------------ reading imports
 
 
 def module(path: Path) -> str:
@@ -63,7 +63,7 @@ MODULES = {module(path) for path in FILES}
 
 @cache
 def imports(path: Path, types: bool = True) -> frozenset[str]:
-    """The modules of normbench that a file imports. types: also those that only a type checker reads."""
+    """The modules of normbench that a file imports. types: also those that only type checkers read."""
     tree = ast.parse(path.read_text())
     nodes = ast.walk(tree) if types else _loaded(tree)
     return frozenset(name for node in nodes for name in _imported(node) if name.split(".")[0] == "normbench")
@@ -78,7 +78,7 @@ def _loaded(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _imported(node: ast.AST) -> list[str]:
-    """What one statement imports: `from a import b` is module a.b where that exists, else module a."""
+    """What a statement imports: of `from a import b`, module a.b where there is one, else module a."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -93,7 +93,7 @@ def parts_imported(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if "." in name}
 
 
-# ---------------------------------------------------------------------------- the direction of imports
+# ------------------------------------------------------------------ the direction of imports
 
 
 def test_every_part_has_a_level() -> None:
@@ -165,7 +165,7 @@ def test_norms_know_no_model_models_no_dataset_train_neither_wandb_nor_hydra() -
             assert "models" not in parts_imported(path), path
 
 
-# ---------------------------------------------------------------------------- files that fit into a head
+# ------------------------------------------------------------------ files that fit into a head
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
@@ -179,7 +179,7 @@ def test_half_of_the_files_are_short() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_docstrings_and_comments_end_at_100_columns(path: Path) -> None:
-    """Code may have 120. A line with a URL may be longer, and so may one that a comment tells a tool about."""
+    """Code may have 120. A line with a URL may be longer, and one whose comment is for a tool."""
     lines = path.read_text().splitlines()
     prose = sorted(_comments(path) | _docstrings(path))
     long = [f"{n}: {lines[n - 1].strip()}" for n in prose if len(lines[n - 1]) > PROSE_COLUMNS]

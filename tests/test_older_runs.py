@@ -1,4 +1,4 @@
-"""Runs begun by an older version: this one finds them, continues them and ends with the same numbers, bit for bit.
+"""Runs begun by an older version: this one continues them and ends with the same numbers, bit for bit.
 
 older/<norm>/runs/ holds a run as version 0.1.0 (commit 4878ce1) left it when it was killed at step 8
 of 12 in epoch 2 of 3, with a checkpoint of step 5. By then CBN's window is full, and Batch Renorm's
@@ -27,7 +27,7 @@ WITHIN = 1e-9  # in float64, on a processor that adds in another order than the 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of older/: the folder in which it was cut and is continued, and that of the same run trained anew."""
+    """One run of older/: where it was cut and is continued, and where the same run is trained anew."""
 
     stored: Path  # in older/
     cut: Path
@@ -48,13 +48,14 @@ class Run:
 
 @pytest.fixture(scope="module", params=["bn", "brn", "cbn"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The cut run continued, and the same run from its beginning to its end, by the command in its env.json."""
+    """The cut run continued, and the whole run in one go, both by the command in its env.json."""
     out = tmp_path_factory.mktemp(request.param)
     stored = OLDER / request.param
     shutil.copytree(stored / "runs", out / "cut")
     (checkpoint,) = (out / "cut").rglob("checkpoint.pt")
     command = records.read_json(checkpoint.with_name("env.json"))["command"]
-    overrides = [word for word in command[3:] if not word.startswith("out=")]  # after python -m normbench
+    # what follows python -m normbench
+    overrides = [word for word in command[3:] if not word.startswith("out=")]
     resumed = normbench.run([*overrides, f"out={out / 'cut'}"])
     anew = normbench.run([*overrides, f"out={out / 'anew'}"])
     return Run(stored, checkpoint.parent, resumed.path, anew.path)
@@ -91,7 +92,7 @@ def test_it_ends_with_every_state_of_the_run_trained_anew(run: Run) -> None:
         assert _apart(tensor, anew[name]) <= (0.0 if run.exact() else WITHIN), name
 
 
-# ---------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------ reading
 
 
 def _names(folder: Path) -> dict[str, Any]:
