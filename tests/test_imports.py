@@ -1,4 +1,4 @@
-"""The house as its files show it: who imports whom, what needs no torch, how long files and lines are.
+"""The house as its files show it: who imports whom, what needs no torch, how long files are.
 
 The imports are read, not run, so one inside a function counts as one at the top does. An import of
 `normbench.norms.base` is one of that file, not of the package above it, which Python loads first.
@@ -63,7 +63,7 @@ MODULES = {module(path) for path in FILES}
 
 @cache
 def imports(path: Path, types: bool = True) -> frozenset[str]:
-    """The modules of normbench that a file imports. types: also those that only type checkers read."""
+    """The modules of normbench that a file imports. types: also those only for type checkers."""
     tree = ast.parse(path.read_text())
     nodes = ast.walk(tree) if types else _loaded(tree)
     return frozenset(name for node in nodes for name in _imported(node) if name.split(".")[0] == "normbench")
@@ -78,7 +78,7 @@ def _loaded(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _imported(node: ast.AST) -> list[str]:
-    """What a statement imports: of `from a import b`, module a.b where there is one, else module a."""
+    """What a statement imports: `from a import b` is module a.b where there is one, else a."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""Runs begun by an older version: this one continues them and ends with the same numbers, bit for bit.
+"""Runs begun by an older version: this one continues them to the same numbers, bit for bit.
 
 older/<norm>/runs/ holds a run as version 0.1.0 (commit 4878ce1) left it when it was killed at step 8
 of 12 in epoch 2 of 3, with a checkpoint of step 5. By then CBN's window is full, and Batch Renorm's
@@ -27,7 +27,7 @@ WITHIN = 1e-9  # in float64, on a processor that adds in another order than the 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of older/: where it was cut and is continued, and where the same run is trained anew."""
+    """One run of older/: where it was cut and continued, and where it was trained anew."""
 
     stored: Path  # in older/
     cut: Path
