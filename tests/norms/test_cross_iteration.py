@@ -60,7 +60,7 @@ def test_a_weight_under_a_parametrization_is_the_one_that_counts():
 
 
 class AuthorsLayer(nn.Module):
-    """The authors' layer by what it does, not how: lists of old statistics, gradients and weights; torch's autograd."""
+    """The authors' layer by what it does, not how: lists of the past, torch's autograd."""
 
     def __init__(self, channels: int, buffers: int, burnin: int, rho: float = 1.0) -> None:
         super().__init__()
