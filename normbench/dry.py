@@ -14,12 +14,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from normbench import profile, records
+from normbench import command, profile, records
 from normbench.checks import check_folder, check_train_size
 from normbench.compose import config_of, model_label, norm_label, planned
 from normbench.config import Config, ConfigError, Data, resolved
 from normbench.execute import folder_of
-from normbench.study import command
 
 ENDED = ("done", "diverged")
 IMAGES = {  # for training and for testing

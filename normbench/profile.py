@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from normbench import records
+from normbench import command, records
 from normbench.compose import cells, model_label, norm_label
 from normbench.config import Config, ConfigError
-from normbench.study import command
 
 if TYPE_CHECKING:  # torch is loaded once the overrides are known to be right
     from normbench.train.cost import Subject

@@ -24,6 +24,7 @@ from normbench import slurm
 from normbench.config import FORMAT
 
 STATES = ("done", "running", "cut", "diverged", "failed", "missing")
+FINISHED = ("done", "diverged")  # those that are results
 STALE_SECONDS = 900.0  # a holder on another host that has not touched its file for so long is dead
 
 

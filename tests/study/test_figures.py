@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from normbench.study.drawn import Drawn
 
 from normbench.config import ConfigError
 from normbench.study import collect, figures, style
-from normbench.study.drawn import Drawn
 
 ERRORS = {32: 7.6, 16: 7.3, 8: 7.2, 4: 7.8, 2: 9.1, 1: 33.4}  # of a prototype
 

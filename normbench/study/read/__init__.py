@@ -1,0 +1,1 @@
+"""What is read: run folders, experiments, published numbers; and what follows from them before anything is drawn."""
