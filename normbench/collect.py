@@ -17,7 +17,7 @@ from normbench.study.read.selection import select
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the coverage grid and writes the tidy table of all epochs; or prints what would fill the gaps."""
+    """Prints the coverage and writes the table of all epochs; or prints what fills the gaps."""
     reader = command.parser("collect", "Shows what runs there are, and writes all their epochs as one CSV table.")
     what = "filters of runs; with --missing also experiments"
     reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=what)
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def coverage_tables(runs: pd.DataFrame) -> list[Table]:
-    """The coverage grid for a terminal: one table per network, data set and protocol, one row per norm."""
+    """The coverage as text: one table per network, data set and protocol, one row per norm."""
     tables = []
     for setting, sizes, rows in coverage.blocks(coverage.grid(runs)):
         table = Table("images per worker", *sizes, title=", ".join(setting.values()), title_justify="left")

@@ -34,7 +34,7 @@ def names_and_filters(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def file_at(out: str, name: str) -> Path:
-    """The file to write to, in a folder made for it; out: the file, or the folder that is to hold `name`."""
+    """The file to write to, its folder made; out: the file, or the folder to hold `name`."""
     path = Path(out)
     if path.is_dir() or not path.suffix:
         path = path / name
@@ -43,7 +43,7 @@ def file_at(out: str, name: str) -> Path:
 
 
 def terminal() -> Console:
-    """Where tables and lines go. A pipe or a log has no width of its own; 80 columns would fold every table."""
+    """Where tables and lines go. A pipe has no width, and 80 columns would fold every table."""
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
 

@@ -1,14 +1,13 @@
-"""`python -m normbench.figures demo gn_fig1`: figures from the records on disk, as SVG, PNG and PDF."""
+"""`python -m normbench.figures demo gn_fig1`: figures from the records on disk."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from normbench import command, named
-from normbench.study.figures.by_name import FIGURES
-from normbench.study.figures.cost import PROFILE, cost
+from normbench.study.figures.by_name import FIGURES, draw
+from normbench.study.figures.cost import PROFILE
 from normbench.study.figures.style import save
 
 
@@ -19,8 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = reader.parse_intermixed_args(arguments)
 
     def make(name: str, runs: pd.DataFrame) -> named.Made:
-        draw = partial(cost, profile=Path(options.profile)) if name == "cost" else FIGURES[name]
-        drawing = draw(runs)
+        drawing = draw(name, runs, Path(options.profile))
         written = save(drawing.figure, Path(options.out) / name)
         return named.Made(written, drawing.numbers, drawing.remarks, drawing.missing, name, drawing.fill)
 

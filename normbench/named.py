@@ -1,4 +1,4 @@
-"""The body of the commands that make things by name, `figures` and `tables`: what is typed and printed.
+"""What `figures` and `tables`, the commands that make things by name, have in common.
 
 python -m normbench.figures NAME... key=value... --runs DIR --out DIR
 """
@@ -32,7 +32,7 @@ class Made:
 
 
 def parser(kind: str, names: Collection[str], description: str) -> argparse.ArgumentParser:
-    """The argument parser of the command that makes figures or tables; kind: "figure" or "table"."""
+    """The argument parser of the command; kind: "figure" or "table"."""
     reader = command.parser(f"{kind}s", description)
     reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=f"of {', '.join(names)}; filters of runs")
     reader.add_argument("--out", default=f"results/{kind}s", metavar="DIR", help="where to write them (%(default)s)")
@@ -42,7 +42,7 @@ def parser(kind: str, names: Collection[str], description: str) -> argparse.Argu
 def make_all(
     kind: str, names: Collection[str], options: argparse.Namespace, make: Callable[[str, pd.DataFrame], Made]
 ) -> None:
-    """Makes each figure or table asked for, and prints its numbers, its notes, what it lacks, and where it is.
+    """Makes each figure or table asked for; prints its numbers, notes, what it lacks, its files.
 
     Raises ConfigError where none is asked for or a name is unknown, before any is made.
     """
@@ -70,7 +70,7 @@ def make_all(
 def runs_of(folder: str, filters: list[str]) -> pd.DataFrame:
     """The runs under a folder that match the filters; what is no run is named on stderr.
 
-    There are none where a filter asks for a paper's data or network of which there is no run: then the
+    None where a filter asks for a paper's data or network of which there is no run: then the
     paper's numbers are shown alone.
     """
     runs, problems = collected.runs(folder) if Path(folder).is_dir() else (collected.no_runs(), [])

@@ -1,4 +1,4 @@
-"""`python -m normbench.tables gn_table1 summary`: tables from the records on disk, ours beside the published."""
+"""`python -m normbench.tables gn_table1 summary`: tables of ours beside the published numbers."""
 
 import sys
 from pathlib import Path

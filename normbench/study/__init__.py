@@ -1,4 +1,4 @@
-"""The study, a library: what is on disk (read), then figures, tables and the report of it. No torch, no command.
+"""The study, a library without commands: reads what is on disk, makes figures, tables, a report.
 
-Imports go one way: the report uses tables and figures, tables use figures, and all of them what is read.
+Imports go one way: report to tables to figures to read. None of them needs torch.
 """

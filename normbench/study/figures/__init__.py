@@ -1,1 +1,1 @@
-"""Figures: one file for each paper whose figures are drawn, one for each of our own, and what they share."""
+"""Figures: one file per paper whose figures are drawn, one per own figure, and what they share."""

@@ -14,7 +14,9 @@ from normbench.study.read.stats import METRIC
 
 
 def brn_fig(runs: pd.DataFrame) -> Drawing:
-    """Ioffe 2017, Figures 1 to 3: accuracy against steps of BN and Batch Renorm, in i.i.d. and non-i.i.d. batches."""
+    """Ioffe 2017, Figures 1 to 3: accuracy against steps of BN and Batch Renorm,
+    in i.i.d. and non-i.i.d. batches.
+    """
     own, remarks = alike(runs, "brn_fig", states=FINISHED, free=("workers", "sgd_batch"))
     wanted = experiments.read("brn_fig")
     labels = "data.labels_per_batch"
@@ -38,7 +40,7 @@ def brn_fig(runs: pd.DataFrame) -> Drawing:
 
 
 def _finals(looks: dict[str, Look]) -> Apart:
-    """The accuracies that the Batch Renorm paper's three figures end at: the curves themselves are not at hand."""
+    """The accuracies that the paper's three figures end at; the curves are not at hand."""
     table = published.load()
     items = ["Figure 1", "Figure 2", "Figure 3, non-i.i.d."]
     table = table[(table["paper"] == "batch_renorm_2017") & table["item"].isin(items)]

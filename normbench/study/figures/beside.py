@@ -11,10 +11,7 @@ def titles(own: pd.DataFrame, theirs: pd.DataFrame) -> tuple[str, str]:
     """What our half and the paper's are of: data and network, and whose the numbers are."""
     data, model = own[["data", "model"]].iloc[0]
     paper, dataset, network = theirs[["paper", "dataset", "model"]].iloc[0]
-    return (
-        f"{setting.place(data, model)} (ours)",
-        f"{setting.place(dataset, network)} ({published.CITATIONS[paper]})",
-    )
+    return (f"{setting.place(data, model)} (ours)", f"{setting.place(dataset, network)} ({published.CITATIONS[paper]})")
 
 
 def small_print(own: pd.DataFrame, theirs: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """The figures by the names they are asked for: each is a pure function of the runs on disk."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 
@@ -33,3 +34,11 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Drawing]] = {
     "evonorm_fig": evonorm_fig,
     "cost": cost,
 }
+
+
+def draw(name: str, runs: pd.DataFrame, profile: Path) -> Drawing:
+    """A figure of some runs; profile: the table of speed and memory, which figure cost reads beside them.
+
+    Raises ConfigError where there is nothing to draw, or the runs cannot share the figure.
+    """
+    return cost(runs, profile) if name == "cost" else FIGURES[name](runs)

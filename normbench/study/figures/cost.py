@@ -1,4 +1,4 @@
-"""Error against what it costs: images per second and memory, from results/profile.csv beside the runs."""
+"""Error against cost: runs beside the images per second and memory of results/profile.csv."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ MEMORY = "kept for backward (MiB)"
 
 
 def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawing:
-    """Error against training images per second (left) and against memory (right), a point a norm."""
+    """Error against training images per second (left) and against memory (right),
+    a point a norm.
+
+    profile: the table of speed and memory that `python -m normbench.profile` writes. Raises
+    ConfigError where there is none, or no norm in it has runs of the same data, network and batch.
+    """
     measure = f"python -m normbench.profile norm={','.join(experiments.read('cost').norms)} batch=2"
     if not profile.is_file():
         raise ConfigError(f"no {profile} yet; measure speed and memory with {measure}")

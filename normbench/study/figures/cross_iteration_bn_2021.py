@@ -1,4 +1,4 @@
-"""Yao et al. 2021, Cross-Iteration Batch Normalization: error against batch, CBN's window, its burn-in."""
+"""Yao et al. 2021, Cross-Iteration BN: error against batch, CBN's window, CBN's burn-in."""
 
 import pandas as pd
 
@@ -11,12 +11,16 @@ from normbench.study.read.belonging import alike
 
 
 def cbn_fig1(runs: pd.DataFrame) -> Drawing:
-    """Yao et al. 2021, Figure 1: BN, GN, Batch Renorm, naive CBN and CBN against batch; the paper's are from memory."""
+    """Yao et al. 2021, Figure 1: BN, GN, Batch Renorm, naive CBN and CBN against batch;
+    the paper's are from memory.
+    """
     return reproduce(runs, "cbn_fig1", "cross_iteration_bn_2021", "Figure 1", "resnet18")
 
 
 def cbn_window(runs: pd.DataFrame) -> Drawing:
-    """Yao et al. 2021: error against the window k of CBN and naive CBN, and of BN with k times the images."""
+    """Yao et al. 2021: error against the window k of CBN and naive CBN,
+    and of BN with k times the images.
+    """
     own, remarks = alike(runs, "cbn_window")
     wanted = experiments.read("cbn_window")
     looks = looks_of([*wanted.norms, "bn"])

@@ -17,7 +17,7 @@ LEGIBLE = 10  # norms in one figure of curves
 def demo(runs: pd.DataFrame) -> Drawing:
     """Error against batch on the embedded digits; of several settings the one with most runs.
 
-    Every norm there is, or those of its experiment where there are more than curves that can be told apart.
+    Every norm there is, or those of its experiment where more curves could not be told apart.
     """
     digits = runs[runs["data"] == "digits"]
     if digits.empty:

@@ -1,4 +1,4 @@
-"""A drawn figure with what belongs to it: the numbers behind it, what is missing, what to know of it."""
+"""A drawn figure with what belongs to it: its numbers, what it lacks, what to know of it."""
 
 from dataclasses import dataclass, field
 
@@ -15,6 +15,6 @@ class Drawing:
     figure: Figure
     cells: list[Cell] = field(default_factory=list)  # of a figure of error against batch
     missing: list[str] = field(default_factory=list)  # in words, one entry per combination
-    remarks: list[str] = field(default_factory=list)  # what else a reader of the numbers has to know
+    remarks: list[str] = field(default_factory=list)  # what else a reader has to know
     numbers: pd.DataFrame | None = None  # what is drawn, as text to print
     fill: list[str] = field(default_factory=list)  # further commands that make what is missing

@@ -14,7 +14,7 @@ from normbench.study.read.stats import Cell
 
 
 def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apart: bool = False) -> Drawing:
-    """Mean and sd over seeds against batch, one curve per norm, the diverged off-scale; a paper's curves.
+    """Mean and sd over seeds against batch, one curve per norm, and a paper's curves.
 
     apart: the paper's are of other data or another network, so they stand beside ours on a scale of
     their own; else they lie beneath ours.
@@ -79,7 +79,7 @@ def _sizes(theirs: pd.DataFrame) -> list[int]:
 
 
 def _draw_curve(axes: Axes, own: list[Cell], look: Look, batches: list[int]) -> Line2D:
-    """One norm: points with their sd, or for a batch-free norm a level with a band across every batch."""
+    """One norm: points with their sd; of a batch-free norm a level with a band across."""
     at = {cell.batch: cell.over_seeds for cell in own}
     found = list(at.values())
     if None in at:
@@ -90,7 +90,7 @@ def _draw_curve(axes: Axes, own: list[Cell], look: Look, batches: list[int]) -> 
 
 
 def _draw_paper(axes: Axes, paper: pd.DataFrame, alone: bool) -> list[Line2D]:
-    """The paper's curves: thin, dashed and grey beneath ours; in the norms' colours where they are alone."""
+    """The paper's curves: thin, dashed and grey beneath ours; coloured where they are alone."""
     looks = looks_of(list(dict.fromkeys(paper["norm"])))
     for norm, look in looks.items():
         lines.paper_curve(axes, paper[paper["norm"] == norm], _sizes(paper), look, alone)
@@ -134,7 +134,7 @@ def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -
 
 
 def _numbers(cells: list[Cell], grid: Grid) -> pd.DataFrame | None:
-    """One row per batch size, one column per norm; a run that serves every batch stands in every row."""
+    """One row per batch size, one column per norm; what serves every batch stands in every row."""
     if not cells:
         return None
     texts = {(cell.norm, cell.batch): stats.in_words(cell) for cell in cells}

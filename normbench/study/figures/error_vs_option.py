@@ -19,7 +19,7 @@ Line = tuple[Look, str, dict[float, Summary]]  # its look, its name, its mean at
 def draw(
     name: str, own: pd.DataFrame, found: Sequence[Line], xs: list[float], x: str, remarks: list[str], log: bool
 ) -> Drawing:
-    """The lines over the values xs of an option; x: its name on the axis, log: with a logarithmic scale.
+    """The lines over the values xs of an option; x: its name; log: on a logarithmic scale.
 
     own: the runs of the figure `name`. Raises ConfigError where no line has a point.
     """

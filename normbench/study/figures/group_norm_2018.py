@@ -1,4 +1,4 @@
-"""Wu & He 2018, Group Normalization: error against batch, error through training, a layer's features."""
+"""Wu & He 2018, Group Normalization: error against batch, through training, a layer's features."""
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -22,13 +22,16 @@ PERCENTILES = ("99", "80", "20", "1")
 def gn_fig1(runs: pd.DataFrame) -> Drawing:
     """Wu & He 2018, Figure 1: BN and GN against batch.
 
-    Over the paper's own curves, beside them where ours are of other data; without runs, the paper's alone.
+    Over the paper's own curves, beside them where ours are of other data; without runs, the paper's
+    alone.
     """
     return reproduce(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50")
 
 
 def gn_fig4(runs: pd.DataFrame) -> Drawing:
-    """Wu & He 2018, Figure 4: training and validation curves of BN, LN, IN and GN at 32 images per worker."""
+    """Wu & He 2018, Figure 4: training and validation curves of BN, LN, IN and GN
+    at 32 images per worker.
+    """
     own, remarks, alone = _curves_of(runs, "gn_fig4")
     norms = experiments.read("gn_fig4").norms
     looks = looks_of(norms)
@@ -49,7 +52,9 @@ def gn_fig4(runs: pd.DataFrame) -> Drawing:
 
 
 def gn_fig5(runs: pd.DataFrame) -> Drawing:
-    """Wu & He 2018, Figure 5: validation curves of BN (left) and GN (right) over the images per worker."""
+    """Wu & He 2018, Figure 5: validation curves of BN (left) and GN (right)
+    over the images per worker.
+    """
     own, remarks, alone = _curves_of(runs, "gn_fig5")
     read_off, final = _of_paper("group_norm_2018"), _of_paper("group_norm_2018", "Table 2")
     theirs = pd.concat([published.at_epochs(read_off), final.assign(at=LAST)])
@@ -83,13 +88,16 @@ def gn_fig5(runs: pd.DataFrame) -> Drawing:
 
 
 def gn_fig6(runs: pd.DataFrame) -> Drawing:
-    """Wu & He 2018, Figure 6: percentiles 1, 20, 80 and 99 of a layer's features before the norm, through training."""
+    """Wu & He 2018, Figure 6: percentiles 1, 20, 80 and 99 of a layer's features
+    before the norm, through training.
+    """
     probed, own, remarks = probes.probed_runs(runs, "gn_fig6")
     norms = [norm for norm in experiments.read("gn_fig6").norms if norm in set(probed["norm"])]
     looks = shades([f"{percentile} %" for percentile in PERCENTILES])
     lacking = missing(own, "gn_fig6")
     with style.paper():
-        figure, axes = layout.new_panels(1, len(norms), 1.9, one_scale="x")  # a scale each: they differ by far
+        # Each norm has its own y scale: they differ by orders of magnitude.
+        figure, axes = layout.new_panels(1, len(norms), 1.9, one_scale="x")
         for ax, norm in zip(axes, norms, strict=True):
             found = probes.first_seed(probed[probed["norm"] == norm])
             for percentile, look in zip(PERCENTILES, looks, strict=True):
@@ -106,7 +114,7 @@ def gn_fig6(runs: pd.DataFrame) -> Drawing:
     return Drawing(figure, missing=lacking, remarks=remarks)
 
 
-# ---------------------------------------------------------------------------- the curves of Figures 4 and 5
+# ---------------------------------------------------------------------------- Figures 4 and 5
 
 
 def _curves_of(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str], bool]:
@@ -126,7 +134,7 @@ def _of_paper(paper: str, item: str | None = None) -> pd.DataFrame:
 def _placed(
     own: pd.DataFrame, points: list[Points], theirs: pd.DataFrame, titles: list[str]
 ) -> tuple[list[Points], Apart | None]:
-    """Where the paper's points go: beneath our panels if data and network are its own, else apart."""
+    """The paper's points beneath our panels if data and network are its own, else apart."""
     same = set(own["data"]) <= set(theirs["dataset"]) and set(own["model"]) <= set(theirs["model"])
     if same:
         return points, None

@@ -31,7 +31,7 @@ def new_part(height: float) -> tuple[Figure, FigureBase]:
 
 
 def new_halves(height: float, titles: tuple[str, str], ratio: float = 1.0) -> tuple[Figure, FigureBase, FigureBase]:
-    """Two titled halves across the page; ratio: the width of the left one to that of the right one."""
+    """Two titled halves across the page; ratio: the width of the left one to the right one's."""
     figure = Figure(figsize=(PAGE_WIDTH, height))
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(ratio, 1.0)).flat
     for half, title in zip((left, right), titles, strict=True):
@@ -45,7 +45,7 @@ def panels(part: FigureBase, rows: int, columns: int, one_scale: str = "xy") -> 
 
 
 def legend(figure: Figure, handles: list[Line2D], ncols: int = 2) -> None:
-    """Above the axes, never over a curve, in at most ncols columns; the figure grows by the rows."""
+    """Above the axes, never over a curve, in at most ncols columns; the figure grows by rows."""
     if handles:
         labels = [str(handle.get_label()) for handle in handles]
         width = figure.get_figwidth()

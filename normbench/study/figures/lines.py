@@ -1,4 +1,4 @@
-"""Curves of means over seeds, for every figure: what a line, its spread and its legend entry look like."""
+"""Curves of means over seeds: what a line, its spread and its legend entry look like."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -52,8 +52,8 @@ def level(axes: Axes, look: Look, summary: Summary, xs: Sequence[float]) -> None
 def through_training(axes: Axes, look: Look, curves: pd.DataFrame, x: str, metric: str) -> list[float]:
     """Mean of the seeds' curves with a band of their sd; returns the heights that it takes up.
 
-    curves: epochs of runs that differ in nothing but the seed. The diverged are left out of the mean and
-    drawn thin up to the cross where they ended.
+    curves: epochs of runs that differ in nothing but the seed. The diverged are left out of the
+    mean and drawn thin up to the cross where they ended.
     """
     heights: list[float] = []
     done = curves[curves["state"] == "done"]
@@ -75,7 +75,7 @@ def through_training(axes: Axes, look: Look, curves: pd.DataFrame, x: str, metri
 
 
 def paper_points(axes: Axes, theirs: pd.DataFrame, x: str, look: Look, joined: bool, alone: bool) -> None:
-    """A paper's numbers: grey beneath ours, coloured where there are none of ours; hollow where recalled."""
+    """A paper's numbers: grey beneath ours, coloured where alone; hollow where recalled."""
     if theirs.empty:
         return
     color = look.color if alone else style.GREY

@@ -12,7 +12,7 @@ LineStyle = Literal["", "-", "--", ":"] | tuple[float, Sequence[float]]  # matpl
 
 @dataclass(frozen=True)
 class Look:
-    """A norm is told by colour, marker and line at once: print and colour-blind eyes lose nothing."""
+    """Colour, marker and line each tell a norm: print and colour-blind eyes lose nothing."""
 
     color: str
     marker: str
@@ -22,7 +22,8 @@ class Look:
 
 # Okabe & Ito's colours. BN blue, GN red as in the GN paper.
 _BLUE, _RED, _GREEN, _ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
-_SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#b5a600"  # their yellow is too light for a line
+# Their yellow is too light for a line: this one is darker.
+_SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#b5a600"
 _SOLID: LineStyle = "-"
 _DOT: LineStyle = ":"
 _DASH = (0, (4.0, 1.5))
@@ -68,8 +69,8 @@ _SHADE_LINES: tuple[LineStyle, ...] = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT, _L
 def looks_of(labels: list[str]) -> dict[str, Look]:
     """The look of each norm label.
 
-    A label without a look of its own (gn-groups8, a new norm) gets a spare one, by its place among such
-    labels in alphabetical order.
+    A label without a look of its own (gn-groups8, a new norm) gets a spare one, by its place among
+    such labels in alphabetical order.
     """
     found: dict[str, Look] = {}
     strangers = sorted({label for label in labels if label not in _LOOKS})
@@ -88,9 +89,10 @@ def look_of(label: str) -> Look:
 
 
 def shades(names: list[str]) -> list[Look]:
-    """Looks of what has an order, from dark to light, so that print keeps it: batch sizes, percentiles."""
+    """Looks from dark to light, which print keeps, for what has an order, as batch sizes."""
     scale = matplotlib.colormaps["cividis"]
-    colors = [to_hex(scale(0.8 * i / max(len(names) - 1, 1))) for i in range(len(names))]  # its yellow end is too pale
+    # Up to 0.8 alone: the yellow end of the scale is too pale.
+    colors = [to_hex(scale(0.8 * i / max(len(names) - 1, 1))) for i in range(len(names))]
     n = len(_SHADE_LINES)
     return [
         Look(color, _SHADE_MARKERS[i % n], _SHADE_LINES[i % n], name)

@@ -1,4 +1,4 @@
-"""Yan et al. 2020, moving-average batch normalization: error against batch, statistics of a BN layer."""
+"""Yan et al. 2020, Moving Average BN: error against batch, statistics of a BN layer."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +11,8 @@ from normbench.study.figures.reproduction import reproduce
 from normbench.study.read import probes
 from normbench.study.read.missing import missing
 
-STATISTICS = {  # field of a probe, and what the MABN paper calls it; y is the layer's output before gamma and beta
+# Fields of a probe, and what the paper calls them; y is the layer's output before gamma and beta.
+STATISTICS = {
     "mean": r"mean $\mu_B$",
     "var": r"variance $\sigma_B^2$",
     "grad_mean": r"$g_B$, mean of $\partial L/\partial y$",
@@ -25,7 +26,9 @@ def mabn_errors(runs: pd.DataFrame) -> Drawing:
 
 
 def mabn_fig(runs: pd.DataFrame) -> Drawing:
-    """Yan et al. 2020: mean, variance and the backward pass's two statistics of one BN layer, by batch size."""
+    """Yan et al. 2020: mean, variance and the backward pass's two statistics of one BN layer,
+    by batch size.
+    """
     probed, own, remarks = probes.probed_runs(runs, "mabn_fig")
     sizes = sorted({int(b) for b in probed["batch"].dropna()})  # the noisiest first, beneath
     looks = dict(zip(sizes, [look_of(n) for n in ("brn", "bn", "gn", "ln", "in")], strict=False))

@@ -13,9 +13,9 @@ from normbench.study.read.belonging import belonging
 def reproduce(runs: pd.DataFrame, name: str, paper: str, item: str, network: str) -> Drawing:
     """Our runs of the experiment `name` with a paper's numbers of the same norms.
 
-    The paper's lie beneath ours where they are of the same data and network. Else those of `network` on
-    ImageNet stand beside ours; without runs they stand alone. Raises ConfigError where the runs at hand
-    are of other data and none of them belongs.
+    The paper's lie beneath ours where they are of the same data and network. Else those of
+    `network` on ImageNet stand beside ours; without runs they stand alone. Raises ConfigError where
+    the runs at hand are of other data and none of them belongs.
     """
     own, remarks = belonging(runs, name)
     if own.empty and len(runs) and not published.curve(paper, item, *runs[["data", "model"]].iloc[0]).size:

@@ -1,4 +1,4 @@
-"""The axes of every figure: errors upwards, linear or logarithmic; batch sizes falling to the right."""
+"""The axes of every figure: errors, linear or logarithmic; batch sizes falling to the right."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ AXIS_LABELS = {"top1_error_pct": "top-1 error (%)", "train_error_pct": "training
 
 
 def value_axis(axes: Axes, values: Sequence[float], room_above: bool = False, linear: bool = False) -> None:
-    """The y axis: linear as in the papers, but logarithmic where one high value would flatten the rest.
+    """The y axis: linear as in the papers, logarithmic where one high value would flatten the rest.
 
-    On a log scale equal ratios of error are equal heights, so 7 against 8 % and 7 against 33 % can both
-    be read. linear: in any case, for a figure whose differences are what it shows.
+    On a log scale equal ratios of error are equal heights, so 7 against 8 % and 7 against 33 % can
+    both be read. linear: in any case, for a figure whose differences are what it shows.
     """
     values = [value for value in values if value > 0 and math.isfinite(value)]
     if values and max(values) > 2.5 * min(values) and not linear:

@@ -53,8 +53,8 @@ def paper() -> Iterator[None]:
 def settle(figure: Figure) -> None:
     """Lays a figure out for good, in round numbers.
 
-    The solver behind the layout takes its unknowns in the order of their addresses in memory, so the
-    last bits of a position differ from process to process, and an SVG names its clip paths after them.
+    The solver behind the layout takes its unknowns in the order of their addresses in memory, so
+    the last bits of a position differ from process to process, and with them an SVG's clip paths.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -66,7 +66,7 @@ def settle(figure: Figure) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Writes <stem>.svg, .png and .pdf, undated, so that the bytes follow from the records alone."""
+    """Writes <stem>.svg, .png and .pdf, undated: their bytes follow from the records alone."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     undated = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     written = []

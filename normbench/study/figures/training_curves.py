@@ -1,4 +1,4 @@
-"""Error through training: curves side by side in panels, the papers' numbers beneath them or beside."""
+"""Error through training: curves in panels, a paper's numbers beneath them or beside."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Panel:
     title: str
     curves: list[Curve]
     theirs: Points = field(default_factory=list)
-    ticks: list[str] = field(default_factory=list)  # names of the places 0, 1, ... that are no epochs
+    ticks: list[str] = field(default_factory=list)  # of the places 0, 1, ... if not epochs
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def draw(
 ) -> Drawing:  # fmt: skip
     """The panels in rows of two, with the legend and what has to be said of them.
 
-    own: the runs of the figure `name`. alone: there are none, only a paper's numbers. x, y: the column
-    that the curves are drawn over, and the name of the other axis. source: of the paper's numbers.
-    Raises ConfigError where there is no panel.
+    own: the runs of the figure `name`. alone: there are none, only a paper's numbers. x, y: the
+    column that the curves are drawn over, and the name of the other axis. source: of the paper's
+    numbers. Raises ConfigError where there is no panel.
     """
     if not panels:
         raise experiments.none_yet(name)

@@ -27,7 +27,9 @@ CURVES = {  # the paper's item, and how ours is measured
 
 
 def wj_fig(runs: pd.DataFrame) -> Drawing:
-    """Wu & Johnson 2021: train, mini-batch, population and frozen-BN error against normalization batch size."""
+    """Wu & Johnson 2021: train, mini-batch, population and frozen-BN error
+    against normalization batch size.
+    """
     own, remarks = alike(runs, "wj_fig", paper_data="imagenet", states=("done",))
     theirs = _paper()
     done = own[own["state"] == "done"]
@@ -58,7 +60,9 @@ def wj_fig(runs: pd.DataFrame) -> Drawing:
 
 
 def wj_ema(runs: pd.DataFrame) -> Drawing:
-    """Wu & Johnson 2021: validation error of moving averages against precise statistics through training."""
+    """Wu & Johnson 2021: validation error of moving averages against precise statistics
+    through training.
+    """
     own, remarks = alike(runs, "wj_ema", states=FINISHED, free=("workers", "sgd_batch"))
     precise = f"{METRIC}_precise"
     table = collected.epochs(own)

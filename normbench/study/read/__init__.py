@@ -1,1 +1,1 @@
-"""What is read: run folders, experiments, published numbers; and what follows from them before anything is drawn."""
+"""What is read and worked out before anything is drawn: runs, experiments, published numbers."""

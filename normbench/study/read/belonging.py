@@ -15,8 +15,8 @@ def belonging(runs: pd.DataFrame, name: str, any_norm: bool = False) -> tuple[pd
     """The runs that the experiments of a figure would have made, and remarks on like runs left out.
 
     Of the experiments' norms, or of all where any_norm. Where runs differ in a field that an
-    experiment sets, those with its value; in one that it does not name, those that have it off. What
-    still differs is for the figure to refuse.
+    experiment sets, those with its value; in one that it does not name, those that have it off.
+    What still differs is for the figure to refuse.
     """
     chosen = [_of_experiment(runs, experiments.read(part), any_norm) for part in experiments.parts(name)]
     own = pd.concat([kept for kept, _ in chosen])
@@ -28,14 +28,14 @@ def alike(
     runs: pd.DataFrame, name: str, purpose: str = "a figure", *, paper_data: str | None = None,
     states: Collection[str] = STATES, free: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
-    """The runs that belong to a figure, once sure that they can share it, and remarks on those left out.
+    """The runs that belong to a figure, sure to be alike, and remarks on those left out.
 
     paper_data: the data set of published numbers that are shown alone where there are no runs.
     states: those of the runs that are shown; only these need to be alike.
-    free: fields that may differ beside the swept ones, the seed, and what the protocol derives from the
-    batch.
+    free: fields that may differ, beside the swept ones, the seed, and what the protocol derives
+    from the batch.
 
-    Raises ConfigError where there is nothing to show, and where runs differ in a field that is not free.
+    Raises ConfigError where there is nothing to show, and where runs differ in any other field.
     """
     own, remarks = belonging(runs, name)
     shown = own[own["state"].isin(states)]
@@ -48,13 +48,13 @@ def alike(
 
 
 def without_variants(runs: pd.DataFrame) -> pd.DataFrame:
-    """Norms as they come, without those of other options (gn-groups8); all where there is nothing else."""
+    """Runs of norms as they come, not of variants (gn-groups8); all where there is nothing else."""
     plainly = runs.loc[["-" not in label for label in runs["norm"]]]
     return plainly if len(plainly) else runs
 
 
 def is_of(label: str, wanted: Experiment) -> bool:
-    """Whether an experiment makes runs of this norm's label: its norm, with no option but those swept."""
+    """Whether an experiment makes runs of this label: its norm, with no option but those swept."""
     options = [key.partition(".")[2] for key in wanted.swept if key.startswith("norm.")]
     tail = f"(-({'|'.join(options)})[^-]+)*" if options else ""
     return any(re.fullmatch(re.escape(norm) + tail, label) for norm in wanted.norms)

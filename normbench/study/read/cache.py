@@ -1,4 +1,4 @@
-"""What was read from run folders before, so that thousands of them are read once: .collect/runs.npz.
+"""What was read from run folders before, so that each is read once: .collect/runs.npz.
 
 It lies in the folder of runs. An entry counts only while every file it came from has the size,
 times and inode it had, and while the code that reads them is the same. A folder that changed within
@@ -107,6 +107,6 @@ def _runs_of_blocks(stored: Any, index: dict[str, Any]) -> list[Columns]:
 
 @cache
 def _code() -> str:
-    """A digest of the code that reads a folder: another version of it may read the same files differently."""
+    """A digest of the code that reads folders: another version may read them differently."""
     sources = [Path(str(module.__file__)).read_bytes() for module in (folders, one_run, science, records, config)]
     return hashlib.sha256(b"".join([*sources, Path(__file__).read_bytes()])).hexdigest()

@@ -2,8 +2,8 @@
 
 Columns named like a config key hold that field (`recipe.epochs`, `norm.groups`,
 `model.options.width`); `data`, `model`, `recipe` and `protocol` hold the chosen name, `norm` the
-norm's label. A field that is off (None or False) is absent, as in a run's identity. A batch-free run
-under fixed_sgd has no `batch` and no `workers`: it serves every batch.
+norm's label. A field that is off (None or False) is absent, as in a run's identity. A batch-free
+run under fixed_sgd has no `batch` and no `workers`: it serves every batch.
 """
 
 import warnings
@@ -45,7 +45,7 @@ class Collected:
 
 
 def load(runs: str | Path) -> pd.DataFrame:
-    """Every epoch of every run under a folder, with the run's science fields, state and path as columns.
+    """Every epoch of every run under a folder, with the run's fields, state and path as columns.
 
     Folders that are not runs (torn, empty, foreign, of a newer format) are skipped, each with a
     warning that names it. Raises ConfigError where there is no such folder.
@@ -57,7 +57,7 @@ def load(runs: str | Path) -> pd.DataFrame:
 
 
 def runs(folder: str | Path) -> tuple[pd.DataFrame, list[Problem]]:
-    """Every run under a folder, one row each, and what was no run. Faster than read(): opens no epochs."""
+    """Every run under a folder, one row each, and what was no run; faster than read()."""
     found = _read(folder, with_epochs=False)
     return found.runs, found.problems
 

@@ -7,15 +7,16 @@ import pandas as pd
 from normbench.records import STATES
 from normbench.study.read.selection import differing, plain, setting_free
 
-ROW = ["data", "model", "norm", "protocol", "given"]  # of the grid, and whatever else tells runs apart
+# What tells the rows of the grid apart, beside whatever else tells runs apart.
+ROW = ["data", "model", "norm", "protocol", "given"]
 
 
 def grid(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, one column per batch size, with counts like "2 done 1 cut" or "-".
 
-    Column "any" is of runs that serve every batch. `given` is what the protocol fixes: the workers, or
-    the SGD batch. `else` holds the fields that differ between runs which are otherwise in one row, so
-    that unlike runs are never counted together.
+    Column "any" is of runs that serve every batch. `given` is what the protocol fixes: the workers,
+    or the SGD batch. `else` holds the fields that differ between runs which are otherwise in one
+    row, so that unlike runs are never counted together.
     """
     runs = runs.assign(given=given(runs), batch=runs["batch"].astype("string").fillna("any"))
     rows = []
@@ -41,7 +42,7 @@ def given(runs: pd.DataFrame) -> "pd.Series[str]":
 
 
 def blocks(table: pd.DataFrame) -> Iterator[tuple[dict[str, str], list[str], pd.DataFrame]]:
-    """The grid in parts of one network on one data set under one protocol, with a row for each norm.
+    """The grid in parts of one network on one data set under one protocol, one row per norm.
 
     Each with what it is of, the batch sizes that it has runs at, and its rows.
     """

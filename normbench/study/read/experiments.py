@@ -39,7 +39,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a figure of error against batch wants: its experiment's grid, and whatever else is on disk."""
+    """What a figure of error against batch wants: its experiment's grid, and more that is on disk."""
 
     norms: list[str]
     batches: list[int]  # largest first
@@ -71,7 +71,10 @@ def read(name: str) -> Experiment:
 
 
 def grid(name: str, runs: pd.DataFrame) -> Grid:
-    """An experiment's grid with the norms and seeds on disk, and sizes at which every norm has all its seeds."""
+    """An experiment's grid, and beyond it what is on disk.
+
+    That is every norm and seed, and each batch size at which every norm has finished all seeds.
+    """
     wanted = read(name)
     norms = list(dict.fromkeys([*wanted.norms, *runs["norm"]]))
     seeds = sorted({*wanted.seeds, *(int(seed) for seed in runs["seed"])})

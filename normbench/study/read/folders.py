@@ -1,11 +1,12 @@
-"""Where the run folders below a root are, and what tells that one of them has changed since it was read."""
+"""Where the run folders below a root are, and what tells that one has changed since it was read."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-FILES = ("config.yaml", "epochs.jsonl", "error.json", "result.json")  # what a run's rows follow from
+# What a run's rows follow from.
+FILES = ("config.yaml", "epochs.jsonl", "error.json", "result.json")
 
 Stamp = tuple[tuple[str | int, ...], ...]
 
@@ -15,7 +16,7 @@ class Leaf:
     """A folder that is, or should be, a run."""
 
     path: str
-    stamp: Stamp  # name, size, times and inode of each file that is read: another stamp, another content
+    stamp: Stamp  # name, size, times and inode of each of FILES that is there
     newest_ns: int  # when the youngest of them was changed
     held: bool  # by a process that may be alive or not: its state does not follow from the files
 
@@ -23,7 +24,8 @@ class Leaf:
 def leaves(root: str) -> Iterator[Leaf]:
     """Folders with a config.yaml, and those with no folder below, in the order of their names."""
     files, below = [], []
-    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the reading that follows says what is wrong
+    # What is wrong is said by the reading that follows.
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):  # a link could lead round in a circle
                 below.append(entry)
@@ -32,7 +34,8 @@ def leaves(root: str) -> Iterator[Leaf]:
     if any(file.name == "config.yaml" for file in files):
         yield _leaf(root, files)
         return
-    seen = [entry for entry in below if not entry.name.startswith(".")]  # .hydra and .collect are nobody's runs
+    # .hydra and .collect are nobody's runs.
+    seen = [entry for entry in below if not entry.name.startswith(".")]
     for entry in sorted(seen, key=lambda entry: entry.name):
         inside = list(leaves(entry.path))
         yield from inside or [_leaf(entry.path, [])]

@@ -1,4 +1,4 @@
-"""What would complete a folder of runs, as commands: of an experiment, or of the grid already there."""
+"""The commands that complete a folder of runs: those of an experiment, or of the grid it has."""
 
 import shlex
 from pathlib import Path
@@ -17,8 +17,8 @@ Gap = tuple[str, int | None, int]  # norm label, batch (None: the run serves eve
 def of_grid(runs: pd.DataFrame) -> list[str]:
     """Commands for what is not finished of every norm x batch x seed seen under one setting.
 
-    A gap is filled by the command of a run of the same norm and setting, with its own batch and seed.
-    Gaps that differ in these alone are filled by one sweep.
+    A gap is filled by the command of a run of the same norm and setting, with its own batch and
+    seed. Gaps that differ in these alone are filled by one sweep.
     """
     if runs.empty:
         return []
@@ -55,7 +55,7 @@ def _gaps(like: pd.DataFrame) -> list[Gap]:
 
 
 def _typed(runs: pd.DataFrame) -> tuple[str, ...]:
-    """What was typed for the first of some runs, less batch and seed; from its fields where that is lost."""
+    """What was typed for the first of some runs, less batch and seed; from its fields where lost."""
     run = runs.iloc[0]
     try:
         recorded: Any = records.read_json(Path(run["path"]) / "env.json")

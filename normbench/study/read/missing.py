@@ -36,7 +36,7 @@ def missing_cells(cells: list[Cell], grid: Grid) -> list[str]:
 
 
 def in_short(lacking: list[str]) -> list[str]:
-    """The sizes of one norm that lack the same together: "bn at 4" and "bn at 2" become "bn at 4/2"."""
+    """Sizes of one norm that lack the same together: "bn at 4" and "bn at 2" become "bn at 4/2"."""
     batches: dict[tuple[str, str], list[str]] = {}  # by what stands before the batch and behind it
     for text in lacking:
         found = re.fullmatch(r"(.*?) at (\d+)(.*)", text)
@@ -69,7 +69,8 @@ def _runs_of(combination: dict[str, str], runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_words(combination: dict[str, str], counts: str, batch_free: bool) -> str:
-    said = {key: value for key, value in combination.items() if value != "null"}  # what is off goes unsaid
+    # What is off goes unsaid.
+    said = {key: value for key, value in combination.items() if value != "null"}
     options = [f"{key.rpartition('.')[2]}={value}" for key, value in said.items() if key not in ("norm", "batch")]
     batch = f"at {said['batch']}" if "batch" in said and not batch_free else ""
     return " ".join(filter(None, [said.get("norm", ""), *options, batch, counts]))

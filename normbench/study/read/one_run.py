@@ -1,4 +1,4 @@
-"""One run folder: the run as a flat row of its science fields and results, and its epochs by column."""
+"""One run folder: the run as a row of its science fields and results, its epochs by column."""
 
 import json
 from itertools import pairwise
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from normbench import records
 from normbench.study.read import science
 
-FIRST = ("data", "model", "norm", "protocol", "batch", "workers", "sgd_batch", "seed")  # columns in a reader's order
+# The first columns of a table of runs; a config without one of them is no run's.
+FIRST = ("data", "model", "norm", "protocol", "batch", "workers", "sgd_batch", "seed")
 
 Columns = dict[str, NDArray[Any]]  # a run's epochs, by field
 
@@ -27,7 +28,7 @@ def read_run(path: Path) -> dict[str, Any]:
     missing = [key for key in FIRST if row.get(key) is None]
     if missing:
         raise ValueError(f"config.yaml does not say {', '.join(missing)}")
-    row["lr"] = row["recipe.lr"] * row["sgd_batch"] / row["recipe.lr_batch"]  # the linear rule, for a run on disk
+    row["lr"] = row["recipe.lr"] * row["sgd_batch"] / row["recipe.lr_batch"]  # the linear rule
     row["batch_free"] = bool(config.get("batch_free"))
     if row["batch_free"]:
         del row["batch"], row["workers"]
@@ -43,7 +44,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def _result(result: dict[str, Any]) -> dict[str, Any]:
-    """A metric {median_last5, final} becomes two columns, the metric of record under the plain name."""
+    """A metric {median_last5, final} becomes two columns, the first of them under its own name."""
     row: dict[str, Any] = {}
     for key, value in result.items():
         if isinstance(value, dict):
@@ -57,14 +58,14 @@ def _result(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_epochs(path: Path) -> Columns:
-    """A run's epochs by column. Arrays, not rows: thousands of dicts kept alive would cost more than the parsing."""
+    """A run's epochs by column: thousands of dicts kept alive would cost more than the parsing."""
     rows = _read_rows(path)
     names = {name: None for row in rows for name in row}
     return {name: _array([row.get(name) for row in rows]) for name in names}
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """records.read_rows, but a clean file is parsed as one JSON array: thousands of runs in half the time."""
+    """records.read_rows, but in half the time: a clean file is parsed as one JSON array."""
     try:
         text = (path / "epochs.jsonl").read_bytes()
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from normbench.study.read.selection import refuse_unlike
 def probed_runs(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The runs of a figure that have probes; all that were to be probed; remarks on those left out.
 
-    Raises ConfigError where none has probes, and where they differ in more than norm, batch and seed.
+    Raises ConfigError where none has probes, and where they differ in more than norm, batch, seed.
     """
     own, remarks = belonging(runs, name)
     watched = own[own["probe.layer"].notna()] if "probe.layer" in own else own[:0]
@@ -26,7 +26,10 @@ def probed_runs(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFra
 
 
 def first_seed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The probes of the run with the least seed, one row per probed step; column epochs is fractional."""
+    """The probes of the run of the least seed, one row per step; column epochs is fractional.
+
+    Of one run, since a mean of traces would be none, and the seeds are all alike.
+    """
     run = runs.sort_values("seed").iloc[0]
     rows: list[dict[str, Any]] = records.read_probes(Path(run["path"]))
     table = pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""The papers' numbers: results/published/*.csv, one row per number. No such number stands in code."""
+"""The papers' numbers: results/published/*.csv, one row per number. None of them stands in code."""
 
 from functools import cache
 
@@ -59,7 +59,7 @@ def load() -> pd.DataFrame:
 
 
 def curve(paper: str, item: str, dataset: str, model: str) -> pd.DataFrame:
-    """A figure's or table's numbers of a network on a data set, largest batch first; empty where none."""
+    """A figure's or table's numbers of a network on a data set, largest batch first."""
     table = load()
     keys = {"paper": paper, "item": item, "dataset": dataset, "model": model}
     for column, wanted in keys.items():

@@ -18,7 +18,8 @@ def _hardware_keys(node: type, prefix: str = "") -> Iterator[str]:
             yield from _hardware_keys(f.type, f"{prefix}{f.name}.")
 
 
-_HARDWARE = frozenset(_hardware_keys(Config)) | {"norm.batch_free"}  # a property of the norm, not a choice
+# norm.batch_free is a property of the norm, not a choice.
+_HARDWARE = frozenset(_hardware_keys(Config)) | {"norm.batch_free"}
 _TOP = tuple(f.name for f in fields(Config) if f.name not in _HARDWARE)
 _CHOSEN = {f"{group}.name": group for group in ("data", "model", "recipe", "protocol")}
 

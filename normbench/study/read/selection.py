@@ -9,11 +9,15 @@ from normbench.config import ConfigError
 from normbench.hints import nearest
 from normbench.study.read import science
 
-ANY_BATCH = ("batch", "workers")  # fields without meaning for a batch-free run, which serves every value of them
+# Fields without meaning for a batch-free run, which serves every value of them.
+ANY_BATCH = ("batch", "workers")
 
 
 def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
-    """The runs that match every `key=value` (or `key=value,value`), written as on the command line of a run."""
+    """The runs that match every `key=value` (or `key=value,value`), written as for a run.
+
+    Raises ConfigError for an unknown key, and for a value that no run has.
+    """
     for text in filters:
         key, equals, wanted = text.partition("=")
         if not equals:
@@ -32,7 +36,10 @@ def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
 
 
 def plain(value: Any) -> str:
-    """One spelling of a value however it was stored or typed: 32, 32.0 and "32" are one, and so are false and null."""
+    """One spelling of a value however it was stored or typed.
+
+    32, 32.0 and "32" are one, and so are false, null and what is absent.
+    """
     text = str(value).strip()
     if text.lower() in ("", "none", "null", "false", "nan", "<na>"):
         return "null"
@@ -48,13 +55,16 @@ def plain(value: Any) -> str:
 
 
 def differing(runs: pd.DataFrame, free: Collection[str] = ("seed",)) -> list[str]:
-    """Science fields that take more than one value; a free one also frees all below it (norm frees norm.groups)."""
+    """Science fields that take more than one value.
+
+    free: fields that may; each also frees all below it (norm frees norm.groups).
+    """
     fields = [name for name in science.columns(runs) if name not in free and name.split(".")[0] not in free]
     return [name for name in fields if _varies(runs, name)]
 
 
 def refuse_unlike(runs: pd.DataFrame, purpose: str, free: Collection[str] = ("seed",)) -> None:
-    """Raises ConfigError where runs differ in more than the free fields: in which, in what, and the filter to type."""
+    """Raises ConfigError where runs differ in more than the free fields: in which, and what to type."""
     fields = differing(runs, free)
     if not fields:
         return
@@ -67,7 +77,7 @@ def refuse_unlike(runs: pd.DataFrame, purpose: str, free: Collection[str] = ("se
 
 
 def refuse_twins(runs: pd.DataFrame) -> None:
-    """Raises ConfigError where one run lies in two folders: counted twice it would feign a smaller spread."""
+    """Raises ConfigError where one run lies in two folders: it would feign a smaller spread."""
     twins = runs[runs.duplicated("identity", keep=False) & runs["identity"].notna()]
     if not twins.empty:
         first, second = twins.sort_values(["identity", "path"])["path"].iloc[:2]
@@ -77,14 +87,15 @@ def refuse_twins(runs: pd.DataFrame) -> None:
 def setting_free(runs: pd.DataFrame) -> tuple[str, ...]:
     """What may differ between the runs of one figure of error against batch.
 
-    The norm, the batch and the seed; and whichever of workers and sgd_batch follows from the batch under the protocol.
+    The norm, the batch and the seed; and whichever of workers and sgd_batch follows from the batch
+    under the protocol.
     """
     follows = {"per_worker": "sgd_batch", "fixed_sgd": "workers"}
     return ("norm", "batch", "seed", *(follows[name] for name in runs["protocol"].unique() if name in follows))
 
 
 def commonest(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of several settings that cannot share a figure, the runs of the one that has most; of equals, the first."""
+    """Of settings that cannot share a figure, the runs of that with most; of equals, the first."""
     free = setting_free(runs)
     fields = [name for name in science.columns(runs) if name.split(".")[0] not in free]
     if runs.empty or not fields:

@@ -1,4 +1,4 @@
-"""What is said of a number measured over seeds: mean, standard deviation, n and interval, each defined once."""
+"""What is said of a number measured over seeds: mean, standard deviation, n and interval."""
 
 import math
 from collections.abc import Sequence
@@ -54,7 +54,10 @@ def summarise(values: Sequence[float], level: float = LEVEL) -> Summary:
 
 
 def mean_over_seeds(runs: pd.DataFrame, metric: str = METRIC) -> Summary:
-    """Over the runs that are done, with a finite metric; raises ConfigError where runs differ in more than the seed."""
+    """Over the runs that are done and have a finite metric.
+
+    Raises ConfigError where runs differ in more than the seed, or one is there twice.
+    """
     refuse_unlike(runs, "a mean")
     refuse_twins(runs)
     return summarise(_finite(runs, metric))
@@ -63,8 +66,8 @@ def mean_over_seeds(runs: pd.DataFrame, metric: str = METRIC) -> Summary:
 def against_batch(runs: pd.DataFrame, metric: str = METRIC) -> list[Cell]:
     """The cells of a figure of error against batch, norm by norm, largest batch first.
 
-    Raises ConfigError where runs differ in more than norm, batch, seed and what the protocol derives
-    from the batch.
+    Raises ConfigError where runs differ in more than norm, batch, seed and what the protocol
+    derives from the batch.
     """
     refuse_unlike(runs, "a figure", setting_free(runs))
     found = []

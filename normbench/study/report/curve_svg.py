@@ -17,8 +17,9 @@ Curve = Sequence[float | None]
 def curve(epochs: Sequence[int], curves: Mapping[str, Curve], planned: int, color: str) -> Markup:
     """A run's curves over its epochs, the first in the norm's colour, each named at its end.
 
-    The y axis is logarithmic where the values span more than a factor of 2.5, as in the figures. planned: the epochs
-    that the run was to have, so that one that was cut or diverged ends short of the right edge.
+    The y axis is logarithmic where the values span more than a factor of 2.5, as in the figures.
+    planned: the epochs that the run was to have, so that one that was cut or diverged ends short of
+    the right edge.
     """
     values = [v for own in curves.values() for v in own if v is not None and math.isfinite(v) and v > 0]
     if not values:
@@ -51,7 +52,8 @@ def curve(epochs: Sequence[int], curves: Mapping[str, Curve], planned: int, colo
         ends.append((points[-1][1], points[-1][0], look, name))
     below = -math.inf
     for height, right, look, name in sorted(ends):
-        below = max(height + 3.5, below + 12)  # names of curves that end together stand one under the other
+        # The names of curves that end together stand one under the other.
+        below = max(height + 3.5, below + 12)
         parts.append(f'<text {look} x="{right + 6:.1f}" y="{below:.1f}">{escape(name)}</text>')
     return Markup("".join([*parts, "</svg>"]))  # numbers, and names that are escaped
 

@@ -1,7 +1,7 @@
 """Matplotlib's figures inside the report's page, made to follow its light and its dark look.
 
-Neutral colours become mixtures of the page's ink and paper, so that what is black on white by day is
-light on dark by night. A norm's colour stays its own, mixed with some ink in the dark to stand out.
+Neutral colours become mixtures of the page's ink and paper, so that what is black on white by day
+is light on dark by night. A norm's colour stays its own, mixed with some ink in the dark.
 """
 
 import io
@@ -22,7 +22,8 @@ def inline(figure: Figure, name: str, alt: str) -> Markup:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    raster = "<image" in text  # a heat map's numbers are to be read on its own colours, whatever the page's
+    # A heat map's numbers are to be read on its own colours, whatever the page's.
+    raster = "<image" in text
     if not raster:
         text = re.sub(r"(?<=[:\s])#[0-9a-f]{6}(?=[;\"\s])", lambda color: themed(color[0]), text)
     text = re.sub(r"""(?<= id=")|(?<=href="#)|(?<=url\(#)""", f"{name}-", text).replace("xlink:href", "href")
@@ -30,7 +31,8 @@ def inline(figure: Figure, name: str, alt: str) -> Markup:
     ink = 'class="light" fill="#000000"' if raster else 'fill="currentColor"'
     head = f'<svg role="img" aria-label="{escape(alt)}" {ink} viewBox="0 0 {width:g} {height:g}">'
     body = text[text.index(">") + 1 :]
-    return Markup(head + re.sub(r"\s*\n\s*", "\n", body).strip())  # matplotlib escapes what it is given
+    # Safe as it is: matplotlib escapes what it is given.
+    return Markup(head + re.sub(r"\s*\n\s*", "\n", body).strip())
 
 
 def themed(color: str) -> str:

@@ -1,16 +1,14 @@
-"""The report's figures and tables: each for every network on every data set, or why there is none."""
+"""The report's figures and tables: each for every network and data set, or why there is none."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup
 
 from normbench.config import ConfigError
-from normbench.study.figures.by_name import FIGURES
-from normbench.study.figures.cost import cost
+from normbench.study.figures.by_name import FIGURES, draw
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.style import COLUMN_WIDTH
 from normbench.study.read import experiments
@@ -28,7 +26,7 @@ class Item:
     about: str
     data: str
     model: str
-    numbers: list[list[str]]  # a head, and a row each
+    numbers: list[list[str]]  # the head first
     norms: list[str] = field(default_factory=list)  # those in it; none where it belongs to all
     figure: Markup = field(default_factory=Markup)
     wide: bool = False  # more than a column of a paper
@@ -50,11 +48,10 @@ def figures(runs: pd.DataFrame, profile: Path) -> tuple[list[Item], list[NotMade
     """Every figure that the runs can fill, even in part, and the rest."""
     made: list[Item] = []
     not_made: list[NotMade] = []
-    for name, draw in FIGURES.items():
-        with_profile = partial(cost, profile=profile) if name == "cost" else draw
+    for name, function in FIGURES.items():
         for data, model, own in _settings(runs):
             try:
-                made.append(_figure(name, data, model, with_profile(own), _about(draw), f"f{len(made)}"))
+                made.append(_figure(name, data, model, draw(name, own, profile), _about(function), f"f{len(made)}"))
             except ConfigError as error:
                 not_made.append(NotMade(name, data, model, str(error)))
     return made, not_made
@@ -124,6 +121,6 @@ def _text(table: pd.DataFrame | None) -> list[list[str]]:
     return [[str(name) for name in plain.columns], *([str(value) for value in row] for row in plain.to_numpy())]
 
 
-def _about(draw: Callable[..., Drawing]) -> str:
+def _about(function: Callable[..., Drawing]) -> str:
     """What a figure's function says of itself in its first paragraph."""
-    return " ".join((draw.__doc__ or "").partition("\n\n")[0].split())
+    return " ".join((function.__doc__ or "").partition("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""The report: coverage, figures, tables and every run in one HTML file that needs no network and no server.
+"""The report: coverage, figures, tables and every run in one HTML file that needs no network.
 
 The same records give the same bytes. Whatever comes from a record is escaped by the template, and
 the page's own policy forbids every script but the one it was written with.
@@ -35,7 +35,7 @@ def grids(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
             **setting,
             "columns": columns,
             "rows": [
-                {"norm": row["norm"], "else": row["else"], "cells": [_counts(row[name]) for name in columns]}
+                {"norm": row["norm"], "else": row["else"], "counts": [_counts(row[name]) for name in columns]}
                 for row in rows.to_dict("records")
             ],
         }
@@ -82,5 +82,5 @@ def page(found: Collected, profile: Path = PROFILE) -> str:
 
 
 def _names(labels: Iterable[str]) -> list[str]:
-    """Norms by name alone: gn-groups8 goes with gn, or a page of variants would be nothing but buttons."""
+    """Norms by name alone: gn-groups8 goes with gn, or variants would be nothing but buttons."""
     return list(dict.fromkeys(label.partition("-")[0] for label in labels))

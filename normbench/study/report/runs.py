@@ -18,7 +18,8 @@ from normbench.study.read.coverage import given
 from normbench.study.read.stats import METRIC
 from normbench.study.report import curve_svg
 
-NAMES = {METRIC: "validation", "train_error_pct": "training"}  # of a row's fields, at the end of their curves
+# The names of a row's fields, at the end of their curves.
+NAMES = {METRIC: "validation", "train_error_pct": "training"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, col
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
-    """A file of the run folder; nothing where it is absent or torn, which collect has judged already."""
+    """A file of the run folder; nothing where it is absent or torn."""
     try:
         value = records.read_config(folder) if name == "config.yaml" else records.read_json(folder / name)
     except (OSError, ValueError):
@@ -110,7 +111,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _shown_columns(rows: pd.DataFrame) -> Iterator[str]:
-    """The columns that a learning curve shows: the metric, the training error, the metric under other statistics."""
+    """What a learning curve shows: the metric, training error, the metric of other statistics."""
     others = sorted(column for column in map(str, rows) if column.startswith(f"{METRIC}_"))
     for column in (*NAMES, *others):
         if column in rows and rows[column].notna().any():

@@ -19,7 +19,7 @@ NOTHING = stats.summarise([])
 
 
 def paper_numbers(own: pd.DataFrame, paper: str, item: str, network: str) -> pd.DataFrame:
-    """A paper's errors on our network and data where it has them, else on its own network and ImageNet."""
+    """A paper's errors of our network and data where it has them, else of its own on ImageNet."""
     data, model = own[["data", "model"]].iloc[0] if len(own) else ("imagenet", network)
     found = published.curve(paper, item, data, model)
     return published.as_errors(found if len(found) else published.curve(paper, item, "imagenet", network))

@@ -28,7 +28,10 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Critical:
-    """A critical batch. at: NaN where no size exceeds the best by a point; open: the true one may be larger."""
+    """A critical batch.
+
+    at: NaN where no size exceeds the best by a point. open: the true one may be larger.
+    """
 
     at: float
     open: bool = False
@@ -43,13 +46,13 @@ def caption(*names: str) -> str:
 
 
 def paired(runs: pd.DataFrame, norm: str, than: str, batch: int, metric: str = METRIC) -> Summary:
-    """The error of one norm less that of another, seed by seed at equal batch, as a mean with its interval."""
+    """The error of one norm less that of another, seed by seed at equal batch, as a mean."""
     mine, theirs = _by_seed(runs, norm, batch, metric), _by_seed(runs, than, batch, metric)
     return summarise([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
 def excess(cells: list[Cell], batches: list[int]) -> dict[int, float]:
-    """One norm's excess error at each size: infinite where a seed diverged, NaN where there is no result."""
+    """One norm's excess error at each size: inf where a seed diverged, NaN without a result."""
     at = {batch: _mean(cells, batch) for batch in batches}
     finite = [value for value in at.values() if math.isfinite(value)]
     best = min(finite, default=math.nan)

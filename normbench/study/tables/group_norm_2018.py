@@ -22,7 +22,7 @@ def gn_table1(runs: pd.DataFrame) -> Table:
 
 
 def gn_table2(runs: pd.DataFrame) -> Table:
-    """Wu & He 2018, Table 2: BN and GN over the images per worker, and their difference seed by seed."""
+    """Wu & He 2018, Table 2: BN and GN over the images per worker, and their difference."""
     own, remarks = alike(runs, "gn_fig1", "a table", paper_data="imagenet")
     theirs = beside_paper.paper_numbers(own, PAPER, "Table 2", NETWORK)
     where, same = beside_paper.where(theirs, own)
@@ -62,7 +62,7 @@ def gn_table3(runs: pd.DataFrame) -> Table:
 def _by_option(
     own: pd.DataFrame, theirs: pd.DataFrame, experiment: str, option: str, same: bool
 ) -> list[dict[str, object]]:
-    """One half of Table 3: a row for each value of an option that either side has, the largest first."""
+    """One half of Table 3: one row per value of an option that either side has, largest first."""
     field = f"norm.{option}"
     mine = own[own[field].map(plain).astype(str).str.isdigit()] if field in own else own[:0]
     published = {int(label.removeprefix(f"gn-{option}")): v for label, v in beside_paper.by_label(theirs).items()}

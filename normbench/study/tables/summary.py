@@ -15,7 +15,7 @@ from normbench.study.tables.table import Table
 
 
 def summary(runs: pd.DataFrame) -> Table:
-    """The error of every norm at every batch size, its robustness and its critical batch; the most robust first."""
+    """The error, robustness and critical batch of every norm; the most robust first."""
     own, remarks = belonging(without_variants(runs), "all_norms", any_norm=True)
     if own.empty:
         raise experiments.none_yet("all_norms")
@@ -52,7 +52,8 @@ def _row(look: Look, cells: list[Cell], batches: list[int]) -> tuple[dict[str, o
         numbers[f"{batch} diverged"] = cell.diverged if cell else 0
         text[str(batch)] = stats.in_words(cell) if cell else ""
     numbers |= {"robustness": robustness, "critical_batch": critical.at, "critical_batch_open": critical.open}
-    one_size = sum(not math.isnan(value) for value in excess.values()) < 2  # which tells nothing of others
+    # One size alone tells nothing of others.
+    one_size = sum(not math.isnan(value) for value in excess.values()) < 2
     text["robustness"] = "" if math.isnan(robustness) else f"{robustness:.2f}"
     text["critical batch"] = "" if one_size else str(critical)
     return numbers, text

@@ -43,16 +43,16 @@ class Table:
 
     def markdown(self) -> str:
         rows = [[str(self.text.index.name), *map(str, self.text.columns)], ["---", *["---:"] * len(self.text.columns)]]
-        rows += [[str(at), *map(str, cells)] for at, cells in self._rows()]
-        body = "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |\n" for row in rows)
+        rows += [[str(at), *map(str, texts)] for at, texts in self._rows()]
+        body = "".join("| " + " | ".join(text.replace("|", r"\|") for text in row) + " |\n" for row in rows)
         return f"{body}\n{self.caption}\n"
 
     def latex(self) -> str:
-        """A table no wider than its line, across both columns where one is too narrow; needs booktabs and graphicx."""
-        letters = [[len(str(cell)) for cell in (head, *self.text[head])] for head in self.text]
+        """No wider than its line, or across both columns; needs booktabs and graphicx."""
+        letters = [[len(str(text)) for text in (head, *self.text[head])] for head in self.text]
         wide = sum(map(max, letters)) + max(map(len, map(str, self.text.index)), default=0) > ONE_COLUMN
         escaped = pd.DataFrame(
-            [[tex(cell) for cell in cells] for _, cells in self._rows()],
+            [[tex(text) for text in texts] for _, texts in self._rows()],
             index=pd.Index([tex(at) for at in self.text.index], name=tex(self.text.index.name)),
             columns=[tex(column) for column in self.text.columns],
         ).reset_index()
