@@ -4,7 +4,7 @@
     wandb sweep --project normbench sweep.yaml      prints the id
     wandb agent ID                                  on each machine
 
-Agents train what `python -m normbench -m experiment=gn_fig1 data=cifar10` would, one run each.
+Agents train what `python -m normbench -m experiment=gn_fig1 data=cifar10` would, run by run.
 """
 
 import argparse

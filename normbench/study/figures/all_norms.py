@@ -5,6 +5,7 @@ import math
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from normbench.config import ConfigError
@@ -34,19 +35,7 @@ def all_norms(runs: pd.DataFrame) -> Drawing:
     lacking = missing(own, "all_norms")
     with style.paper():
         figure, axes = layout.new_axes(0.6 + 0.135 * len(order))
-        shown = errors.loc[order].to_numpy()
-        low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
-        colors = LogNorm(low, max(high, low * 1.01))
-        axes.imshow(shown, cmap="cividis", norm=colors, aspect="auto")
-        scale = matplotlib.colormaps["cividis"]
-        for y, norm in enumerate(order):
-            for x, batch in enumerate(batches):
-                value = float(shown[y, x])
-                diverged = (norm, batch) in lost or (norm, None) in lost
-                text = "div." if diverged and math.isnan(value) else "" if math.isnan(value) else f"{value:.1f}"
-                text += "*" if diverged and not math.isnan(value) else ""
-                dark = not math.isnan(value) and sum(scale(colors(value))[:3]) < 1.5
-                axes.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+        _draw_map(axes, errors.loc[order], lost)
         axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
         axes.set_yticks(range(len(order)), [looks[norm].name + (" †" if norm in free else "") for norm in order])
         axes.tick_params(length=0, labelsize=6.5)
@@ -55,6 +44,23 @@ def all_norms(runs: pd.DataFrame) -> Drawing:
         axes.set_xlabel("batch size (images per worker)")
         layout.under(figure, _notes(cells, free, lost, lacking))
     return Drawing(figure, cells, lacking, remarks)
+
+
+def _draw_map(axes: Axes, errors: pd.DataFrame, lost: set[tuple[str, int | None]]) -> None:
+    """One row per norm, one column per batch size, its number in each field; lost: the diverged."""
+    shown = errors.to_numpy()
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    colors = LogNorm(low, max(high, low * 1.01))
+    axes.imshow(shown, cmap="cividis", norm=colors, aspect="auto")
+    scale = matplotlib.colormaps["cividis"]
+    for y, norm in enumerate(errors.index):
+        for x, batch in enumerate(map(int, errors.columns)):
+            value = float(shown[y, x])
+            unknown = math.isnan(value)
+            diverged = (norm, batch) in lost or (norm, None) in lost
+            text = ("div." if diverged else "") if unknown else f"{value:.1f}" + ("*" if diverged else "")
+            dark = not unknown and sum(scale(colors(value))[:3]) < 1.5
+            axes.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
 
 
 def _errors(cells: list[Cell], batches: list[int]) -> pd.DataFrame:

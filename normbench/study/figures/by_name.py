@@ -37,7 +37,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Drawing]] = {
 
 
 def draw(name: str, runs: pd.DataFrame, profile: Path) -> Drawing:
-    """A figure of some runs; profile: the table of speed and memory, which figure cost reads beside them.
+    """A figure of some runs; profile: the table of speed and memory, for figure cost.
 
     Raises ConfigError where there is nothing to draw, or the runs cannot share the figure.
     """

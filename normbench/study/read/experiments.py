@@ -39,7 +39,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a figure of error against batch wants: its experiment's grid, and more that is on disk."""
+    """What a figure of error against batch wants: its experiment's grid, and more on disk."""
 
     norms: list[str]
     batches: list[int]  # largest first

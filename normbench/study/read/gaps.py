@@ -55,7 +55,7 @@ def _gaps(like: pd.DataFrame) -> list[Gap]:
 
 
 def _typed(runs: pd.DataFrame) -> tuple[str, ...]:
-    """What was typed for the first of some runs, less batch and seed; from its fields where lost."""
+    """What was typed for the first of some runs, less batch and seed, or what follows from it."""
     run = runs.iloc[0]
     try:
         recorded: Any = records.read_json(Path(run["path"]) / "env.json")

@@ -64,7 +64,7 @@ def differing(runs: pd.DataFrame, free: Collection[str] = ("seed",)) -> list[str
 
 
 def refuse_unlike(runs: pd.DataFrame, purpose: str, free: Collection[str] = ("seed",)) -> None:
-    """Raises ConfigError where runs differ in more than the free fields: in which, and what to type."""
+    """Raises ConfigError where runs differ in more than the free fields, with what to type."""
     fields = differing(runs, free)
     if not fields:
         return
