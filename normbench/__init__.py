@@ -32,6 +32,6 @@ def run(overrides: list[str]) -> "Result":
 
 def load(runs: str | Path = "results/runs") -> "pandas.DataFrame":
     """The records below a folder, one row per epoch, with the science fields as columns."""
-    from normbench.study.collect import load
+    from normbench.study.read.collected import load
 
     return load(Path(runs))

@@ -6,10 +6,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from normbench import measured, records
+from normbench import command, measured, records
 from normbench.plan import PlannedRun, match, plan
 from normbench.runs import Run
-from normbench.study import command
 
 
 def show(composed: list[tuple[list[str], Run]], typed: list[str], sweep: bool) -> None:

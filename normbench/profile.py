@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from normbench import measured
+from normbench import command, measured
 from normbench.compose import runs_of
 from normbench.runs import Run
-from normbench.study import command
 
 if TYPE_CHECKING:  # torch is loaded once the overrides are known to be right
     from normbench.train.cost import TimedNetwork
