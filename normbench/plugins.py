@@ -58,13 +58,13 @@ def schema(name: str) -> dict[str, Any]:
     if name not in norm_names():
         raise ConfigError(f"norm={name}: no such norm{nearest(name, norm_names())}; one of {', '.join(norm_names())}")
     if name not in offered():
-        return _read(paths.conf() / "norm" / f"{name}.yaml")
+        return read(paths.conf() / "norm" / f"{name}.yaml")
     entry = entry_of(name)
     path = _yaml_beside(entry)
     if path is None or not path.is_file():
         where = f" ({path})" if path else ""
         raise ConfigError(f"norm={name}: {_claim(entry)} needs the file {name}.yaml beside it{where}, with its options")
-    found = _read(path)
+    found = read(path)
     if found.get("name") != name or not isinstance(found.get("batch_free"), bool):
         raise ConfigError(f"{path} must say name: {name}, and batch_free: true or false")
     return found
@@ -75,7 +75,9 @@ def options(name: str) -> list[str]:
     return [key for key in schema(name) if key not in ("name", "batch_free")]
 
 
-def _read(path: Path) -> dict[str, Any]:
+@cache
+def read(path: Path) -> dict[str, Any]:
+    """A yaml as it stands, interpolations too. Read once, so not to be changed; raises ConfigError."""
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as e:
