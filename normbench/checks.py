@@ -30,7 +30,6 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
     _check_norm(config.norm, norm_schema)
     _one_of("data.name", config.data.name, facts.names())
     _check_facts(config.data)
-    check_options(config.data)
     _one_of("recipe.schedule", config.recipe.schedule, SCHEDULES)
     _one_of("recipe.init", config.recipe.init, INITS)
     _one_of("precision", config.precision, PRECISIONS)
@@ -52,6 +51,7 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
             f"recipe.milestones are fractions of the epochs, in (0, 1], got {config.recipe.milestones}; "
             "epochs 30, 60, 90 of 100 are [0.3,0.6,0.9]"
         )
+    check_options(config.data)
     _check_freeze(config)
     _check_probe(config.probe)
 
@@ -134,8 +134,10 @@ def check_options(data: Data) -> None:
     """Raises ConfigError for an augmentation that the data set does not have and for an option that it would ignore."""
     known = facts.of(data.name)
     if data.augment not in known.augments:
-        choices = " or ".join(known.augments)
-        raise ConfigError(f"data.augment={data.augment} does not apply to data={data.name}; use data.augment={choices}")
+        near, choices = nearest(data.augment, known.augments), " or ".join(known.augments)
+        raise ConfigError(
+            f"data.augment={data.augment} does not apply to data={data.name}{near}; use data.augment={choices}"
+        )
     for option in fields(data):
         value = getattr(data, option.name)
         if option.name not in EVERY_DATA_SET | set(known.options) and value != option.default:

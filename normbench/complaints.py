@@ -24,7 +24,7 @@ def parse(overrides: list[str]) -> list[Override]:
 @cache
 def _parse(override: str) -> Override:
     try:
-        return OverridesParser.create().parse_override(override)
+        return OverridesParser.create().parse_overrides([override])[0]
     except HydraException as e:
         raise ConfigError(f"{first_line(e)}; an override is key=value, a sweep key=value,value") from None
 

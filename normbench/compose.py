@@ -63,12 +63,12 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
     """The run of a composed configuration; raises ConfigError."""
     if key := unknown(composed, Config):
         raise ConfigError(f"{key}: no such key, and + would add one that nobody reads; leave it out")
-    if missing := sorted(OmegaConf.missing_keys(composed)):
-        raise ConfigError(f"{missing[0]} must be given: {missing[0]}=...")
     try:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as e:
-        raise ConfigError(first_line(e)) from None
+        missing = sorted(OmegaConf.missing_keys(composed))
+        said = f"{missing[0]} must be given: {missing[0]}=..." if missing else first_line(e)
+        raise ConfigError(said) from None
     assert isinstance(config, Config)
     return settle(config, plugins.schema(str(config.norm.get("name"))), _network_defaults(config.model.name), files)
 
@@ -81,8 +81,7 @@ def allow_network_options(overrides: list[str]) -> list[str]:
 def _network_defaults(name: str) -> dict[str, Any]:
     """The options of conf/model/<name>.yaml, whose values a label leaves out; none where there is no such file."""
     path = paths.conf() / "model" / f"{name}.yaml"
-    found = OmegaConf.select(OmegaConf.load(path), "options") if path.exists() else None
-    return dict(found or {})
+    return dict(plugins.read(path).get("options") or {}) if path.exists() else {}
 
 
 @contextmanager

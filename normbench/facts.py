@@ -9,11 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from normbench import paths
+from normbench import paths, plugins
 from normbench.config import ConfigError
 from normbench.hints import one_line
 
@@ -62,8 +58,8 @@ def plain(value: Any) -> Any:
 
 @cache
 def _read(path: Path) -> Facts:
+    found = plugins.read(path).get("facts") or {}
     try:
-        found: Any = OmegaConf.to_container(OmegaConf.select(OmegaConf.load(path), "facts"))
         return Facts(**{key: plain(value) for key, value in found.items()})
-    except (OmegaConfBaseException, YAMLError, OSError, KeyError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise ConfigError(f"{path} must say under facts what the data set is: {one_line(error)}") from None

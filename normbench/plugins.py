@@ -71,7 +71,7 @@ def yaml_of(name: str) -> Path:
 def schema(name: str) -> dict[str, Any]:
     """The keys and defaults of a norm's yaml, interpolations left as they stand; or ConfigError."""
     path = yaml_of(name)
-    found = _read(path)
+    found = read(path)
     if name in offered() and (found.get("name") != name or not isinstance(found.get("batch_free"), bool)):
         raise ConfigError(f"{path} must say name: {name}, and batch_free: true or false")
     return found
@@ -94,7 +94,9 @@ def meanings(name: str) -> dict[str, list[str]]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+@cache
+def read(path: Path) -> dict[str, Any]:
+    """A yaml as it stands, interpolations too. Read once, so not to be changed; raises ConfigError."""
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as e:

@@ -105,7 +105,7 @@ def options_of(layer: type[Norm]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_yaml_says_what_the_class_says(name: str) -> None:
     """Same options, same defaults, same batch_free: a layer built bare is the layer of norm=<name>."""
-    layer, schema = norms.layer(name), plugins.schema(name)
+    layer, schema = norms.layer(name), dict(plugins.schema(name))
     assert schema.pop("name") == name
     assert schema.pop("batch_free") is layer.batch_free
     defaults = options_of(layer)
