@@ -1,4 +1,5 @@
-"""env.json: what a run's numbers were made with. No environment variables, which may hold secrets."""
+"""env.json: what a run's numbers were made with. No environment variables, which may hold
+secrets."""
 
 import platform
 import subprocess
@@ -10,10 +11,10 @@ import torch
 import torchvision
 from torch import nn
 
-from normbench import __version__
 from normbench.models import norm_layers
 from normbench.parallel import dist
 from normbench.paths import CHECKOUT
+from normbench.version import VERSION
 
 
 def environment(device: torch.device, command: list[str], model: nn.Module) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def environment(device: torch.device, command: list[str], model: nn.Module) -> d
         "command": ["python", "-m", "normbench", *command],
         "commit": _commit(),
         "versions": {
-            "normbench": __version__,
+            "normbench": VERSION,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,

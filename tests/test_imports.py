@@ -17,20 +17,34 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVEL = {  # a part imports from its own level and below
-    "config": 0, "hints": 0, "paths": 0, "slurm": 0, "records": 0,
-    "checks": 1, "plugins": 1, "runs": 1, "compose": 1, "study": 1,
+    "version": 0, "config": 0, "hints": 0, "paths": 0, "slurm": 0, "records": 0, "measured": 0,
+    "plugins": 1, "facts": 1, "checks": 1, "complaints": 1, "runs": 1, "settle": 1, "run_checks": 1,
+    "compose": 1, "study": 1,
     "parallel": 2,
     "kernels": 3,
     "norms": 4, "data": 4,
     "models": 5,
     "train": 6,
-    "tracker": 7, "progress": 7, "testing": 7,
-    "execute": 8, "usage": 8, "launch": 8,
-    "command": 9, "profile": 9, "dry": 9,
+    "environment": 7, "tracker": 7, "progress": 7, "testing": 7,
+    "execute": 8, "usage": 8, "launch": 8, "plan": 8,
+    "command": 9, "named": 9, "profile": 9, "dry": 9,
     "collect": 10, "figures": 10, "tables": 10, "report": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
 }  # fmt: skip
-TORCH_FREE = ["config", "hints", "paths", "slurm", "records", "checks", "plugins", "runs", "compose", "study", "usage"]
+TORCH_FREE = [
+    "version",
+    "config",
+    "hints",
+    "paths",
+    "slurm",
+    "records",
+    "measured",
+    "plugins",
+    "facts",
+    "named",
+    "checks",
+]
+TORCH_FREE += ["complaints", "runs", "settle", "run_checks", "compose", "study", "usage", "plan"]
 TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report"]
 ROOMS = {"read": set(), "figures": {"read"}, "tables": {"read", "figures"}, "report": {"read", "figures", "tables"}}
 LONGEST_FILE, MEDIAN_FILE, PROSE_COLUMNS = 300, 110, 100

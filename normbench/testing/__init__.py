@@ -1,7 +1,7 @@
 """The contract that every norm keeps, as a report: yours too.
 
     from normbench.testing import check_norm
-    report = check_norm(MyNorm)   # a class, a name ("gn"), or a factory(conv, relu=..., workers=...)
+    report = check_norm(MyNorm)   # a class, a name, or a factory(conv, relu=..., workers=...)
     print(report)                 # a table: check, state, measured, limit, note
     assert report.ok, report.failures
 
@@ -64,15 +64,19 @@ def check_norm(
 ) -> Report:
     """Runs the contract on a norm and reports what each check measured.
 
-    factory: factory(conv, relu=..., workers=...) gives the Norm behind conv, a Conv1d, Conv2d, Conv3d or Linear layer with
-    `channels` outputs; or the name that norm= takes, for the layer with its default options.
-    name: for the table's title. batch_free: whether an image's output depends on that image alone; by default what the
-    layer's class says. reference(y, norm, x) -> array: the formula in NumPy float64, for a training step of one worker: y
-    is the conv's output, x its input, norm a copy of the layer before that step; called for `steps` steps in their order.
+    factory: factory(conv, relu=..., workers=...) gives the Norm behind conv, a Conv1d, Conv2d,
+    Conv3d or Linear layer with `channels` outputs; or the name that norm= takes, for the layer with
+    its default options.
+    name: for the table's title. batch_free: whether an image's output depends on that image alone;
+    by default what the layer's class says. reference(y, norm, x) -> array: the formula in NumPy
+    float64, for a training step of one worker: y is the conv's output, x its input, norm a copy of
+    the layer before that step; called for `steps` steps in their order.
     only: the checks to run, by their names in CHECKS or EXTRA_CHECKS; all of CHECKS by default.
-    channels, images (a worker), workers, steps: the sizes of the trials, for a layer with needs of its own.
+    channels, images (a worker), workers, steps: the sizes of the trials, for a layer with needs of
+    its own.
 
-    A check that raises has failed, with the error as its note; nothing is raised here but for an unknown name.
+    A check that raises has failed, with the error as its note; nothing is raised here but for an
+    unknown name.
     """
     if isinstance(factory, str):
         name = name or factory

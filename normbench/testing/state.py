@@ -26,10 +26,12 @@ from normbench.testing.subject import (
 
 
 def virtual_workers(subject: Subject) -> Found:
-    """One layer that plays w workers equals w layers that each see their own images, step after step.
+    """One layer that plays w workers equals w layers that each see their own images, step after
+    step.
 
-    Outputs, input gradients and the summed parameter gradients of every step, and the evaluation after each. Where workers
-    follow one another (sequential), only the first is as it would be alone.
+    Outputs, input gradients and the summed parameter gradients of every step, and the evaluation
+    after each. Where workers follow one another (sequential), only the first is as it would be
+    alone.
     """
     if subject.layer().norm.sequential:
         return _first_worker(subject)
@@ -62,7 +64,8 @@ def _first_worker(subject: Subject) -> Found:
 def _against_real_workers(subject: Subject, average: bool) -> Found:
     w = subject.workers
     one = subject.layer(workers=w)
-    joint = one.norm.synchronized  # then all workers' images meet in one statistic, as if they were one worker's
+    # Then all workers' images meet in one statistic, as if they were one worker's.
+    joint = one.norm.synchronized
     many = [subject.layer() for _ in range(1 if joint else w)]
     for layer in (one, *many):
         if isinstance(layer.norm, RunningNorm):
@@ -80,7 +83,8 @@ def _against_real_workers(subject: Subject, average: bool) -> Found:
         for name, parameter in one.named_parameters():
             if parameter.grad is None:
                 continue
-            total = torch.stack([_gradient(layer, name) for layer in many]).sum(0)  # what real workers would all-reduce
+            # What real workers would all-reduce.
+            total = torch.stack([_gradient(layer, name) for layer in many]).sum(0)
             worst = max(worst, distance(parameter.grad, total))
             for layer in many:
                 layer.get_parameter(name).grad = total.clone()
@@ -109,9 +113,11 @@ def _evaluator(many: list[Layer], average: bool) -> Layer:
 
 
 def histories(subject: Subject) -> Found:
-    """The buffers that grow with the workers are those the layer declares, each along the axis that it says.
+    """The buffers that grow with the workers are those the layer declares, each along the axis that
+    it says.
 
-    So a checkpoint written by several ranks holds every worker's past, and each rank gets its own workers' back.
+    So a checkpoint written by several ranks holds every worker's past, and each rank gets its own
+    workers' back.
     """
     one, many = subject.layer().norm, subject.layer(workers=subject.workers).norm
     declared = {name: axis for name, _, axis in many.remembered()}
@@ -131,7 +137,8 @@ def histories(subject: Subject) -> Found:
 
 
 def resume(subject: Subject) -> Found:
-    """Cut after some steps and continued from saved state: bit for bit the uncut run, optimizer included."""
+    """Cut after some steps and continued from saved state: bit for bit the uncut run, optimizer
+    included."""
     w, half = subject.workers, range(subject.steps)
     rest = range(subject.steps, 2 * subject.steps)
     uncut = subject.layer(workers=w, dtype=torch.float32)
@@ -142,7 +149,8 @@ def resume(subject: Subject) -> Found:
     torch.save({"model": uncut.state_dict(), "optimizer": optimizer.state_dict()}, file)
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    again = subject.layer(workers=w, dtype=torch.float32, seed=1)  # other weights, to be overwritten
+    # Other weights, to be overwritten.
+    again = subject.layer(workers=w, dtype=torch.float32, seed=1)
     again.load_state_dict(saved["model"])
     resumed = sgd(again)
     resumed.load_state_dict(saved["optimizer"])
@@ -154,7 +162,8 @@ def resume(subject: Subject) -> Found:
 
 
 def deepcopy(subject: Subject) -> Found:
-    """A deep copy in mid-training goes on bit for bit like the original, and neither touches the other."""
+    """A deep copy in mid-training goes on bit for bit like the original, and neither touches the
+    other."""
     w, rest = subject.workers, range(subject.steps, 2 * subject.steps)
     layer = trained(subject, workers=w, dtype=torch.float32)
     twin = copy.deepcopy(layer)
@@ -175,7 +184,8 @@ def _same(what: str, outs: list[Tensor], others: list[Tensor], layer: Layer, oth
 
 
 def evaluation(subject: Subject) -> Found:
-    """Evaluation changes no state, treats every image alone, takes any number of them, and is training where batch-free."""
+    """Evaluation changes no state, treats every image alone, takes any number of them, and is
+    training where batch-free."""
     w = subject.workers
     layer = trained(subject, workers=w)
     before = state(layer)
@@ -196,7 +206,8 @@ def evaluation(subject: Subject) -> Found:
 
 
 def measuring(subject: Subject) -> Found:
-    """Measuring statistics (eval_stats=precise) between two training steps leaves training as it would have been."""
+    """Measuring statistics (eval_stats=precise) between two training steps leaves training as it
+    would have been."""
     layer = trained(subject, workers=subject.workers)
     norm = layer.norm
     if not isinstance(norm, RunningNorm):
@@ -216,7 +227,8 @@ def measuring(subject: Subject) -> Found:
 
 
 def parameters(subject: Subject) -> Found:
-    """Every parameter gets a gradient (DDP refuses others), the conv keeps its own, and gamma and beta are (C,)."""
+    """Every parameter gets a gradient (DDP refuses others), the conv keeps its own, and gamma
+    and beta are (C,)."""
     for relu in (True, False):
         layer = trained(subject, workers=subject.workers, relu=relu)
         found = trace(layer, subject.x(workers=subject.workers))

@@ -95,7 +95,9 @@ def test_the_readme_example_trains_and_is_listed(tinynorm: Path) -> None:
     assert page.startswith("y = gamma_c x / sqrt(mean(x^2) + eps) + beta_c")
     assert "norm.eps=1e-05\n        added to the mean square\n" in page
     listed = python(tinynorm, "-m", "normbench.norms")
-    assert re.search(r"rms +│ a worker's images, one channel, all positions +│ no +│ eps=1e-05, momentum=0.1", listed.stdout)
+    assert re.search(
+        r"rms +│ a worker's images, one channel, all positions +│ no +│ eps=1e-05, momentum=0.1", listed.stdout
+    )
 
 
 def test_a_config_is_composed_without_importing_the_package(tinynorm: Path) -> None:
