@@ -1,4 +1,5 @@
-"""normbench: how does the error of a network depend on the number of images each worker normalizes over?
+"""normbench: how does the error of a network depend on the number of images each worker normalizes
+over?
 
     normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
     normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame
@@ -21,8 +22,8 @@ __all__ = ["load", "run"]
 def run(overrides: list[str]) -> "Result":
     """Trains the run that these overrides describe, or reads its result where it is finished.
 
-    overrides: as typed after `python -m normbench`, e.g. ["norm=gn", "batch=2"]. Raises ConfigError, a ValueError of one
-    line, for a wrong key, option or value.
+    overrides: as typed after `python -m normbench`, e.g. ["norm=gn", "batch=2"]. Raises
+    ConfigError, a ValueError of one line, for a wrong key, option or value.
     """
     from normbench.compose import run_of
     from normbench.execute import execute

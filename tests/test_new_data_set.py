@@ -1,4 +1,6 @@
-"""A loader file and a yaml are all of a data set: a made-up one is composed, planned and trained as those of conf/data."""
+"""A loader file and a yaml are all of a data set: a made-up one is composed, planned and trained as
+those of conf/data.
+"""
 
 import shutil
 import sys
@@ -76,15 +78,23 @@ def test_it_trains_with_the_network_recipe_and_sgd_batch_that_its_yaml_names() -
 def test_it_is_planned_and_offered_in_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._guarded(["-m", "data=stripes", "norm=bn,gn", "batch=4", "--dry"]) == 0
     assert "steps: 60 left of 60" in capsys.readouterr().out  # 2 runs x 15 epochs x 2 steps
-    with pytest.raises(ConfigError, match=r"did you mean stripes\?\); one of cifar10, cifar100, digits, imagenet, stripes"):
+    with pytest.raises(
+        ConfigError, match=r"did you mean stripes\?\); one of cifar10, cifar100, digits, imagenet, stripes"
+    ):
         run_of(["data=strips"])
-    with pytest.raises(ConfigError, match="data.augment=inception does not apply to data=stripes; use .*none or crop_flip"):
+    with pytest.raises(
+        ConfigError, match=r"inception does not apply to data=stripes; use data\.augment=none or crop_flip"
+    ):
         run_of(["data=stripes", "data.augment=inception"])
 
 
-@pytest.mark.parametrize("typed", ["data.facts.loader=cifar", "data.facts.image_shape=[3,8,8]", "+data.facts.colour=red"])
+@pytest.mark.parametrize(
+    "typed", ["data.facts.loader=cifar", "data.facts.image_shape=[3,8,8]", "+data.facts.colour=red"]
+)
 def test_what_it_is_cannot_be_typed(typed: str) -> None:
-    with pytest.raises(ConfigError, match=r"^data\.facts\.\w+=.* is a property of the data set, not an option: leave it out"):
+    with pytest.raises(
+        ConfigError, match=r"^data\.facts\.\w+=.* is a property of the data set, not an option: leave it out"
+    ):
         run_of(["data=stripes", typed])
 
 
