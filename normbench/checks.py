@@ -1,4 +1,5 @@
-"""The rules that typed values obey, each by itself. A broken one is a ConfigError: rule, value, what to type. No torch.
+"""The rules that typed values obey, each by itself. A broken one is a ConfigError: rule, value,
+what to type. No torch.
 
 Nothing here changes a Config; settle.py has the rules on what follows from it.
 """
@@ -99,7 +100,9 @@ def _one_of(key: str, value: str, choices: tuple[str, ...] | list[str]) -> None:
 
 
 def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
-    """A norm's yaml is its schema: same keys, and values of the type written there (null takes anything)."""
+    """A norm's yaml is its schema: same keys, and values of the type written there (null takes
+    anything).
+    """
     where = f"conf/norm/{norm.get('name')}.yaml"
     for key, value in norm.items():
         if key not in schema:
@@ -131,7 +134,9 @@ def _check_facts(data: Data) -> None:
 
 
 def check_options(data: Data) -> None:
-    """Raises ConfigError for an augmentation that the data set does not have and for an option that it would ignore."""
+    """Raises ConfigError for an augmentation that the data set does not have and for an option that
+    it would ignore.
+    """
     known = facts.of(data.name)
     if data.augment not in known.augments:
         near, choices = nearest(data.augment, known.augments), " or ".join(known.augments)

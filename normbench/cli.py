@@ -1,12 +1,14 @@
-"""The command line: one run, a sweep, several ranks. Hydra composes and launches; what it says is made one line.
+"""The command line: one run, a sweep, several ranks. Hydra composes and launches; what it says is
+made one line.
 
     python -m normbench norm=gn batch=2
     python -m normbench -m norm=bn,gn batch=2,4,8 --dry
     python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib|ray|slurm]
     torchrun --nproc_per_node=4 -m normbench norm=syncbn batch=2
 
-Every run, a sweep's too, is composed and checked before anything starts and before torch is imported. Under
-torchrun rank 0 is the only Hydra app and leads; it broadcasts each Run, and the other ranks follow.
+Every run, a sweep's too, is composed and checked before anything starts and before torch is
+imported. Under torchrun rank 0 is the only Hydra app and leads; it broadcasts each Run, and the
+other ranks follow.
 """
 
 import os
@@ -39,8 +41,9 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import record
 
     code = record(_guarded)(sys.argv[1:])  # torchrun's report of a rank that fails names the error
-    # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's lock for that, and aborts
-    # the process where the interpreter is ending: so this one is not ended, only the process.
+    # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's
+    # lock for that, and aborts the process where the interpreter is ending: so this one is not
+    # ended, only the process.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
@@ -119,9 +122,11 @@ def _hydra_app(arguments: list[str]) -> None:
 
 
 def job(composed: DictConfig) -> str:
-    """One run of a sweep, in whatever process the launcher chose. A failure is said at once; the other runs go on.
+    """One run of a sweep, in whatever process the launcher chose. A failure is said at once; the
+    other runs go on.
 
-    Slurm starts one such process per rank: all of them train the run, and the first one speaks and writes.
+    Slurm starts one such process per rank: all of them train the run, and the first one speaks and
+    writes.
     """
     overrides = list(HydraConfig.get().overrides.task)
     launch.claim()
@@ -143,7 +148,9 @@ def job(composed: DictConfig) -> str:
 
 
 def _close(runs: list[Run]) -> set[str]:
-    """Prints every run with its state on disk, one that serves several batches once; returns the states."""
+    """Prints every run with its state on disk, one that serves several batches once; returns the
+    states.
+    """
     table = Table("data", "model", "norm", "batch", "seed", "state", "top-1 error %", box=None, pad_edge=False)
     by_folder = {run.folder: run for run in runs}
     states = {folder: records.state(folder) for folder in by_folder}
@@ -178,7 +185,9 @@ def _lead(run: Run, overrides: list[str], in_sweep: bool) -> str:
 
 
 def _ranks(arguments: list[str]) -> int:
-    """One process group for the whole launch. Rank 0 leads; the others run each Run it broadcasts, until None."""
+    """One process group for the whole launch. Rank 0 leads; the others run each Run it broadcasts,
+    until None.
+    """
     from normbench.parallel import dist
 
     dist.start("cpu" if "device=cpu" in arguments else "auto")
@@ -215,7 +224,8 @@ def _as_rank(run: Run, overrides: list[str]) -> str:
     dist.start(run.device)
     try:
         status = execute(run, overrides, say=dist.rank() == 0, in_sweep=True).status
-    except (ConfigError, records.Busy):  # which every rank meets alike; after anything else they are out of step
+    # which every rank meets alike; after anything else they are out of step
+    except (ConfigError, records.Busy):
         dist.stop()
         raise
     dist.stop()

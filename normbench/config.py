@@ -1,7 +1,9 @@
-"""What a user can set, as typed: the schema that Hydra fills in. checks.py has the rules, runs.py what a run makes of it.
+"""What a user can set, as typed: the schema that Hydra fills in. checks.py has the rules, runs.py
+what a run makes of it.
 
-Science fields fix the numbers. Fields marked HARDWARE only say where, how fast and under what name a run happens, so they
-never fork a run. Nothing here imports torch: a typo is answered before torch would have been loaded.
+Science fields fix the numbers. Fields marked HARDWARE only say where, how fast and under what name
+a run happens, so they never fork a run. Nothing here imports torch: a typo is answered before torch
+would have been loaded.
 """
 
 from dataclasses import dataclass, field
@@ -23,13 +25,17 @@ TRACKERS = ("none", "wandb")
 
 
 class ConfigError(ValueError):
-    """A value the user can mend. Its text is one line: the rule, the value seen, what to type instead."""
+    """A value the user can mend. Its text is one line: the rule, the value seen, what to type
+    instead.
+    """
 
 
 @dataclass
 class Model:
-    name: str = MISSING  # cifar_resnet20 (ours), resnet50 (torchvision's by name), timm/resnet26 (timm's)
-    options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of that network, e.g. width
+    # cifar_resnet20 (ours), resnet50 (torchvision's by name), timm/resnet26 (timm's)
+    name: str = MISSING
+    # keyword arguments of that network, e.g. width
+    options: dict[str, Any] = field(default_factory=dict)
     gn_min_channels: int = field(default=4, metadata=HARDWARE)  # norm=gn reads it; recorded there
 
 
@@ -42,13 +48,16 @@ class Data:
     # k: a worker's batch holds k random labels, batch/k images each; None: as drawn
     labels_per_batch: int | None = None
     augment: str = "none"
-    image_size: int | None = None  # side of the square the network sees; None: as the data set has it
+    # side of the square the network sees; None: as the data set has it
+    image_size: int | None = None
     eval_resize: int | None = None  # shorter side before the centre crop
     seed: int = 0  # of the generated digits
     root: str | None = field(default=None, metadata=HARDWARE)
     download: bool = field(default=False, metadata=HARDWARE)
-    loader_processes: int | None = field(default=None, metadata=HARDWARE)  # None: one per core, at most 8
-    # What the data set is. No options: conf/data/<name>.yaml says it, facts.py reads it, and no record repeats it.
+    # None: one per core, at most 8
+    loader_processes: int | None = field(default=None, metadata=HARDWARE)
+    # What the data set is. No options: conf/data/<name>.yaml says it, facts.py reads it, and no
+    # record repeats it.
     facts: dict[str, Any] = field(default_factory=dict, metadata=HARDWARE)
 
 
@@ -59,7 +68,8 @@ class Recipe:
     lr: float = 0.1  # for lr_batch images per step; scaled linearly to the run's sgd_batch
     lr_batch: int = 256
     schedule: str = "step"
-    milestones: list[float] = field(default_factory=lambda: [0.3, 0.6, 0.9])  # fractions of the epochs
+    # fractions of the epochs
+    milestones: list[float] = field(default_factory=lambda: [0.3, 0.6, 0.9])
     decay: float = 0.1  # lr is multiplied by this at each milestone
     warmup_epochs: float = 0.0
     momentum: float = 0.9
@@ -68,7 +78,8 @@ class Recipe:
     decay_norm: bool = True  # weight decay on gamma, beta and biases too, as the GN paper does
     label_smoothing: float = 0.0
     init: str = "he_fan_out"
-    fc_std: float | None = 0.01  # sd of the classifier's normal initialisation; None: the network's own
+    # sd of the classifier's normal initialisation; None: the network's own
+    fc_std: float | None = 0.01
     zero_last_gamma: bool = True  # gamma = 0 in the last norm of each residual block
     # fraction of the epochs after which batch statistics are those of evaluation (FrozenBN)
     freeze_from: float | None = None
@@ -89,12 +100,14 @@ class Protocol:
 class Probe:
     # the norm to watch through training: its module path, or last; None: no probes.jsonl
     layer: str | None = None
-    every: int | None = None  # steps between two lines of probes.jsonl; None where a layer is given: 10
+    # steps between two lines of probes.jsonl; None where a layer is given: 10
+    every: int | None = None
 
 
 @dataclass
 class Train:
-    micro_workers: int | None = None  # virtual workers played in one forward; None: all of a process at once
+    # virtual workers played in one forward; None: all of a process at once
+    micro_workers: int | None = None
 
 
 @dataclass
@@ -111,7 +124,9 @@ class Launcher:
 
 @dataclass
 class Config:
-    """Every key of the command line with its default. Values as typed: nothing changes one after Hydra filled it in."""
+    """Every key of the command line with its default. Values as typed: nothing changes one after
+    Hydra filled it in.
+    """
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
@@ -131,7 +146,8 @@ class Config:
     eval_stats: str = "worker0"
     # further eval_stats, each a column top1_error_pct_<name> of every epoch's row
     eval_also: list[str] | None = None
-    precise_images: int = 2048  # training images that eval_stats=precise recomputes the statistics over
+    # training images that eval_stats=precise recomputes the statistics over
+    precise_images: int = 2048
     device: str = field(default="auto", metadata=HARDWARE)
     channels_last: bool = field(default=False, metadata=HARDWARE)
     threads: int | None = field(default=None, metadata=HARDWARE)

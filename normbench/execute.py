@@ -16,7 +16,9 @@ from normbench.runs import Run
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ended with. top1_error_pct: the median over the last 5 epochs; None for a run that diverged."""
+    """What a run ended with. top1_error_pct: the median over the last 5 epochs; None for a run that
+    diverged.
+    """
 
     status: str
     top1_error_pct: float | None
@@ -40,16 +42,18 @@ def finished(run: Run) -> Result | None:
 def execute(run: Run, command: list[str], say: bool = True, in_sweep: bool = False) -> Result:
     """The result of this run, trained here if it is not on disk yet.
 
-    command: what the user typed after `python -m normbench`, for the record. say: whether to print how it goes.
-    in_sweep: whether a run that is refused (a ConfigError) stays on disk as failed, for the sweep's table and its rerun;
-    otherwise what the user is about to retype leaves no trace.
-    Raises ConfigError for what the user can mend, records.Busy where another process trains the same run.
+    command: what the user typed after `python -m normbench`, for the record. say: whether to print
+    how it goes. in_sweep: whether a run that is refused (a ConfigError) stays on disk as failed,
+    for the sweep's table and its rerun; otherwise what the user is about to retype leaves no trace.
+    Raises ConfigError for what the user can mend, records.Busy where another process trains the
+    same run.
     """
     if before := _finished_for_all_ranks(run):
         if say:
             print(f"{run.headline()}: {before.status} before, {before.path}", flush=True)
         return before
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning at barriers collapses on a shared machine
+    # spinning at barriers collapses on a shared machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from normbench.parallel import dist
 
     check_world_size(run, dist.world_size())
@@ -74,7 +78,8 @@ def execute(run: Run, command: list[str], say: bool = True, in_sweep: bool = Fal
 
 def _finished_for_all_ranks(run: Run) -> Result | None:
     """The result of an earlier attempt; what rank 0 sees counts for all ranks."""
-    if "torch" not in sys.modules:  # then this is the only process, and torch is not loaded for a look at the disk
+    # then this is the only process, and torch is not loaded for a look at the disk
+    if "torch" not in sys.modules:
         return finished(run)
     from normbench.parallel import dist
 
@@ -92,7 +97,9 @@ def _hold(folder: Path, held: ExitStack) -> str | None:
 
 
 def _begin(run: Run) -> None:
-    """Records an attempt: removes an earlier failure, or with overwrite=true everything, and writes config.yaml."""
+    """Records an attempt: removes an earlier failure, or with overwrite=true everything, and writes
+    config.yaml.
+    """
     stale = ["error.json"]
     if run.overwrite:
         stale += ["config.yaml", "env.json", "epochs.jsonl", "probes.jsonl", "checkpoint.pt", "result.json"]
@@ -103,7 +110,9 @@ def _begin(run: Run) -> None:
 
 
 def _record_failure(run: Run, error: Exception, in_sweep: bool) -> None:
-    """error.json; of a run that was refused before its first step, outside a sweep, nothing is left instead."""
+    """error.json; of a run that was refused before its first step, outside a sweep, nothing is left
+    instead.
+    """
     refused = isinstance(error, ConfigError) and not (run.folder / "checkpoint.pt").exists()
     if refused and not in_sweep:
         _remove(run.folder, Path(run.out))
@@ -125,7 +134,9 @@ def _remove(folder: Path, out: Path) -> None:
 
 
 def _train(run: Run, command: list[str], say: bool) -> None:
-    """Builds everything, trains, and writes result.json last. Every rank runs it; rank 0 alone writes."""
+    """Builds everything, trains, and writes result.json last. Every rank runs it; rank 0 alone
+    writes.
+    """
     import torch  # here and below, since torch is loaded only where a run has to be trained
 
     from normbench import tracker
@@ -181,7 +192,9 @@ def _train(run: Run, command: list[str], say: bool) -> None:
 
 
 def _out_of_memory(run: Run, world_size: int) -> Exception:
-    """What a rank says whose images do not fit. Several ranks end with it, as with any rank's failure."""
+    """What a rank says whose images do not fit. Several ranks end with it, as with any rank's
+    failure.
+    """
     kind = ConfigError if world_size == 1 else RuntimeError
     workers = run.workers // world_size
     now = run.train.micro_workers or workers

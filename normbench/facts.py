@@ -1,7 +1,8 @@
-"""What each data set is: the facts of conf/data/<name>.yaml, read without torch and without the data set's files.
+"""What each data set is: the facts of conf/data/<name>.yaml, read without torch and without the
+data set's files.
 
-A data set is that yaml and the loader it names, normbench/data/<loader>.py. Its facts are no options: nothing on the
-command line changes them, and no identity or record repeats them.
+A data set is that yaml and the loader it names, normbench/data/<loader>.py. Its facts are no
+options: nothing on the command line changes them, and no identity or record repeats them.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from normbench.hints import one_line
 class Facts:
     """What a data set is, whatever is asked of it.
 
-    image_shape: channels, height, width; a null side is data.image_size. augments: what data.augment takes. options: keys of
-    data.* that apply, beside those of every data set. folders: those that data.root must hold; none: no files are needed.
-    layout: what data.root holds, as an error message says it. class_folders: whether train/<class>/ and val/<class>/ decide
-    how many images and classes there are; train_images and test_images are then those of the release in `release`.
-    sgd_batch: images per optimizer step that go with it, where protocol= does not say. mean, sd: of the training pixels, per
-    channel, on the 0..1 scale, where the loader does not compute them.
+    image_shape: channels, height, width; a null side is data.image_size. augments: what
+    data.augment takes. options: keys of data.* that apply, beside those of every data set. folders:
+    those that data.root must hold; none: no files are needed. layout: what data.root holds, as an
+    error message says it. class_folders: whether train/<class>/ and val/<class>/ decide how many
+    images and classes there are; train_images and test_images are then those of the release in
+    `release`. sgd_batch: images per optimizer step that go with it, where protocol= does not say.
+    mean, sd: of the training pixels, per channel, on the 0..1 scale, where the loader does not
+    compute them.
     """
 
     loader: str
@@ -47,7 +50,9 @@ def names() -> list[str]:
 
 
 def of(name: str) -> Facts:
-    """The facts of a data set; raises ConfigError where its yaml cannot be read or does not say them."""
+    """The facts of a data set; raises ConfigError where its yaml cannot be read or does not say
+    them.
+    """
     return _read(paths.conf() / "data" / f"{name}.yaml")
 
 

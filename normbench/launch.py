@@ -1,4 +1,5 @@
-"""Where the runs of a sweep are trained, and what each gets of the machine. torch is loaded only to count GPUs.
+"""Where the runs of a sweep are trained, and what each gets of the machine. torch is loaded only to
+count GPUs.
 
 joblib   this machine: a process claims one GPU for its life, or has its part of the cores
 ray      a Ray cluster, this machine where no other is named: Ray hands out GPUs and cores
@@ -18,8 +19,10 @@ from normbench import slurm
 from normbench.config import ConfigError
 from normbench.runs import Run
 
-PLUGINS = {"ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}  # each an extra of the same name
-SLOTS = "NORMBENCH_SLOTS"  # the folder of this sweep's slot files, handed on to the processes that share its GPUs
+# each an extra of the same name
+PLUGINS = {"ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}
+# the folder of this sweep's slot files, handed on to the processes that share its GPUs
+SLOTS = "NORMBENCH_SLOTS"
 CLAIM_SECONDS = 60.0  # a slot's last holder may still be ending
 
 
@@ -38,7 +41,9 @@ def check(engine: str) -> None:
 
 @contextmanager
 def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[list[str]]:
-    """Everything that engine needs around the launching of these runs; yields its settings, the user's own left out."""
+    """Everything that engine needs around the launching of these runs; yields its settings, the
+    user's own left out.
+    """
     if engine == "basic":
         yield []
         return
@@ -75,7 +80,9 @@ def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[lis
 
 @dataclass(frozen=True)
 class Allotment:
-    """How many jobs run at a time and what each of them gets. gpus: of each job; the same one may come several times."""
+    """How many jobs run at a time and what each of them gets. gpus: of each job; the same one may
+    come several times.
+    """
 
     jobs: int
     threads: int
@@ -83,12 +90,15 @@ class Allotment:
 
     @classmethod
     def of(cls, runs: int, cores: int, gpus: list[str], per_gpu: int, jobs: int | None = None) -> "Allotment":
-        """jobs: what the user asked for, negative ones counted back from the number of cores as joblib does."""
+        """jobs: what the user asked for, negative ones counted back from the number of cores as
+        joblib does.
+        """
         if jobs is None:
             jobs = min(runs, len(gpus) * per_gpu or cores)
         elif jobs < 0:
             jobs = max(1, cores + 1 + jobs)
-        slots = tuple(gpus[i % len(gpus)] for i in range(jobs)) if gpus else ()  # each GPU once before any twice
+        # each GPU once before any twice
+        slots = tuple(gpus[i % len(gpus)] for i in range(jobs)) if gpus else ()
         return cls(jobs, max(1, cores // jobs), slots)
 
     def __str__(self) -> str:
@@ -98,17 +108,21 @@ class Allotment:
 
 
 def _ray(allotment: Allotment, per_gpu: int, given: dict[str, str]) -> dict[str, str]:
-    """Ray's settings: what a run takes of it, and a local cluster of the size that was counted here."""
+    """Ray's settings: what a run takes of it, and a local cluster of the size that was counted
+    here.
+    """
     ray = "hydra.launcher.ray"
     settings = {f"{ray}.remote.num_cpus": str(allotment.threads), f"{ray}.init.logging_level": "warning"}
     if allotment.gpus:
         settings[f"{ray}.remote.num_gpus"] = str(1 / per_gpu)
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the same epoch of two runs is no repetition
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a default to come; unsaid, Ray warns of it
+    # a default to come; unsaid, Ray warns of it
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if "RAY_ADDRESS" in os.environ or given.get(f"{ray}.init.address", "null") not in ("null", "local"):
         # the plugin sets it, a running cluster refuses it
         return settings | {f"{ray}.init.object_store_memory": "null"}
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a cluster of its own; unsaid, it warns
+    # Ray's default for a cluster of its own; unsaid, it warns
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     return settings | {f"{ray}.init.num_cpus": str(_cores()), f"{ray}.init.include_dashboard": "false"}
 
@@ -131,7 +145,8 @@ def _given(overrides: list[str]) -> dict[str, str]:
 def _cores() -> int:
     import joblib
 
-    return int(joblib.cpu_count())  # those this process may use: affinity and a container's quota count
+    # those this process may use: affinity and a container's quota count
+    return int(joblib.cpu_count())
 
 
 def _gpus(runs: list[Run]) -> list[str]:
@@ -157,7 +172,9 @@ _held: list[int] = []  # the open slot file: its lock falls with the process, ho
 
 
 def claim() -> None:
-    """Claims a free GPU slot for this process, before torch counts the GPUs; no-op without slots, and the second time."""
+    """Claims a free GPU slot for this process, before torch counts the GPUs; no-op without slots,
+    and the second time.
+    """
     folder = os.environ.get(SLOTS)
     if folder is None or _held or not (slots := sorted(Path(folder).iterdir())):
         return

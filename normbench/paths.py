@@ -1,4 +1,6 @@
-"""Where conf/ and the published numbers are: inside the installed package, else in the checkout around it."""
+"""Where conf/ and the published numbers are: inside the installed package, else in the checkout
+around it.
+"""
 
 from pathlib import Path
 

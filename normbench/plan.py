@@ -1,7 +1,8 @@
 """What a command would train: how far each run is on disk, and what the rest of it costs. No torch.
 
-The hours are those of one device that plays all of the workers, at the images per second of results/profile.csv. That was
-measured on images in memory, so what it takes to read and decode them is not in the hours.
+The hours are those of one device that plays all of the workers, at the images per second of
+results/profile.csv. That was measured on images in memory, so what it takes to read and decode them
+is not in the hours.
 """
 
 import os
@@ -15,7 +16,8 @@ from normbench.measured import Row
 from normbench.run_checks import check_train_size, with_classes_counted
 from normbench.runs import Run
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those that torchvision reads
+# those that torchvision reads
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 @dataclass
@@ -56,9 +58,11 @@ class PlannedRun:
 
 
 def plan(composed: list[tuple[list[str], Run]]) -> tuple[list[PlannedRun], list[str]]:
-    """The runs, one that serves several batches once, and what there is to say about their numbers of images.
+    """The runs, one that serves several batches once, and what there is to say about their numbers
+    of images.
 
-    composed: each run with the overrides that make it. Raises ConfigError where a folder holds too few images.
+    composed: each run with the overrides that make it. Raises ConfigError where a folder holds too
+    few images.
     """
     remarks: dict[str, None] = {}
     by_folder: dict[Path, PlannedRun] = {}
@@ -86,7 +90,9 @@ def _planned(overrides: list[str], run: Run, train_images: int, test_images: int
 
 
 def _as_typed(overrides: list[str]) -> list[str]:
-    """As one would type them: the experiment first, and without the ++ that compose adds to a network's options."""
+    """As one would type them: the experiment first, and without the ++ that compose adds to a
+    network's options.
+    """
     plain = [o.removeprefix("++") if o.startswith("++model.options.") else o for o in overrides]
     return sorted(plain, key=lambda o: not o.startswith("experiment="))
 
@@ -95,7 +101,8 @@ def _as_typed(overrides: list[str]) -> list[str]:
 
 
 def _with_images_counted(run: Run) -> tuple[Run, int, int, str]:
-    """The run, its training and test images, and what there is to say about them: counted, or those of the release.
+    """The run, its training and test images, and what there is to say about them: counted, or those
+    of the release.
 
     In a folder that is there the classes are counted too: they tell one run from another.
     """
@@ -126,7 +133,8 @@ def _count(folder: Path) -> int:
 
 
 def match(planned: list[PlannedRun], rows: list[Row]) -> str | None:
-    """Gives each run its row of the profile, all of one machine, and returns the machine; None where no row fits.
+    """Gives each run its row of the profile, all of one machine, and returns the machine; None
+    where no row fits.
 
     The machine is the one measured last; of those of one day, the one with rows for most runs.
     """
@@ -144,7 +152,9 @@ def match(planned: list[PlannedRun], rows: list[Row]) -> str | None:
 
 
 def _fits(row: Row, run: Run) -> bool:
-    """Whether the row was measured on what the run trains. How the SGD batch is split is nothing to a batch-free run."""
+    """Whether the row was measured on what the run trains. How the SGD batch is split is nothing to
+    a batch-free run.
+    """
     asked = {"label": run.norm.label, "data": run.data.name, "model": run.model.label, "precision": run.precision}
     asked |= {"sgd_batch": str(run.sgd_batch)}
     if not run.batch_free:

@@ -1,9 +1,11 @@
-"""Norms that installed packages offer: the entry-point group normbench.norms, and the yaml beside each class. No torch.
+"""Norms that installed packages offer: the entry-point group normbench.norms, and the yaml beside
+each class. No torch.
 
-A package's pyproject.toml names the class, `[project.entry-points."normbench.norms"]` with `frn2 = "package.module:Class"`,
-and frn2.yaml lies beside the file that holds it: what conf/norm/<name>.yaml is for our own. The yaml is found and read
-without importing the package, so a sweep over its options is checked before anything starts; the class is imported when
-that norm is built. A config file can name a norm, never code.
+A package's pyproject.toml names the class, `[project.entry-points."normbench.norms"]` with `frn2 =
+"package.module:Class"`, and frn2.yaml lies beside the file that holds it: what
+conf/norm/<name>.yaml is for our own. The yaml is found and read without importing the package, so a
+sweep over its options is checked before anything starts; the class is imported when that norm is
+built. A config file can name a norm, never code.
 """
 
 import importlib.util
@@ -109,7 +111,9 @@ def _claim(entry: EntryPoint) -> str:
 
 
 def _yaml_beside(entry: EntryPoint) -> Path | None:
-    """<name>.yaml beside the file of the entry point's module, which is not imported: nor are the packages around it."""
+    """<name>.yaml beside the file of the entry point's module, which is not imported: nor are the
+    packages around it.
+    """
     module, *inner = entry.module.split(".")
     try:
         spec = importlib.util.find_spec(module)

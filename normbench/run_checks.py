@@ -1,4 +1,6 @@
-"""The rules on what follows from the typed values. A broken one is a ConfigError: rule, value, what to type. No torch."""
+"""The rules on what follows from the typed values. A broken one is a ConfigError: rule, value, what
+to type. No torch.
+"""
 
 import math
 from dataclasses import replace
@@ -46,9 +48,11 @@ def check_labels(run: Run) -> None:
 
 
 def with_classes_counted(data: Data) -> Data:
-    """The data with as many classes as its folder has, so that two different folders are never taken for one run.
+    """The data with as many classes as its folder has, so that two different folders are never
+    taken for one run.
 
-    Raises ConfigError where data.root lacks the folders that the data set needs, unless they are to be downloaded.
+    Raises ConfigError where data.root lacks the folders that the data set needs, unless they are to
+    be downloaded.
     """
     known = facts.of(data.name)
     if data.download:

@@ -1,4 +1,6 @@
-"""A run as a value: what was asked for, and all that follows from it by arithmetic. compose.py makes it. No torch."""
+"""A run as a value: what was asked for, and all that follows from it by arithmetic. compose.py
+makes it. No torch.
+"""
 
 import hashlib
 import json
@@ -12,7 +14,9 @@ from normbench.config import Config, Data, Launcher, Recipe, Tracker, Train
 
 @dataclass(frozen=True)
 class Norm:
-    """The norm of a run. options: as in conf/norm/<name>.yaml. label: the name, and the options that differ from there."""
+    """The norm of a run. options: as in conf/norm/<name>.yaml. label: the name, and the options
+    that differ from there.
+    """
 
     name: str
     batch_free: bool  # whether it treats each image alone
@@ -26,7 +30,9 @@ class Norm:
 
 @dataclass(frozen=True)
 class Network:
-    """The network of a run. options: its keyword arguments. label: the name, and the options that differ from its yaml's."""
+    """The network of a run. options: its keyword arguments. label: the name, and the options that
+    differ from its yaml's.
+    """
 
     name: str
     options: dict[str, Any]
@@ -44,10 +50,11 @@ class Watched:
 
 @dataclass(frozen=True)
 class Run:
-    """One training, settled: every number that trains or names it. Equal runs have equal identities.
+    """One training, settled: every number that trains or names it. Equal runs have equal
+    identities.
 
-    The fields are Config's, with what was left open filled in. Nothing changes a run or a part of one;
-    dataclasses.replace makes another, whose identity and folder follow.
+    The fields are Config's, with what was left open filled in. Nothing changes a run or a part of
+    one; dataclasses.replace makes another, whose identity and folder follow.
     """
 
     model: Network
@@ -87,7 +94,8 @@ class Run:
     def batch_free(self) -> bool:
         """Whether nothing in the run depends on how the SGD batch is split among workers.
 
-        data.labels_per_batch gives each worker's batch labels of its own, and a probe watches worker 0's images.
+        data.labels_per_batch gives each worker's batch labels of its own, and a probe watches
+        worker 0's images.
         """
         by_worker = self.data.labels_per_batch or self.probe
         return self.norm.batch_free and self.protocol == "fixed_sgd" and not by_worker
@@ -100,13 +108,17 @@ class Run:
 
     @cached_property
     def identity(self) -> str:
-        """Eight hexadecimal digits of the SHA-256 of the science fields: equal runs, equal identity."""
+        """Eight hexadecimal digits of the SHA-256 of the science fields: equal runs, equal
+        identity.
+        """
         text = json.dumps(science(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def split(self) -> str:
-        """How the SGD batch is split: b<batch>x<workers>, or any<sgd_batch> where that makes no difference."""
+        """How the SGD batch is split: b<batch>x<workers>, or any<sgd_batch> where that makes no
+        difference.
+        """
         return f"any{self.sgd_batch}" if self.batch_free else f"b{self.batch}x{self.workers}"
 
     @cached_property
@@ -116,7 +128,9 @@ class Run:
         return place / self.split / f"s{self.seed}-{self.identity}"
 
     def headline(self, train_images: int | None = None) -> str:
-        """The run and its arithmetic in one line. train_images: how many there are, once that is known."""
+        """The run and its arithmetic in one line. train_images: how many there are, once that is
+        known.
+        """
         line = (
             f"{self.data.name} {self.model.name} {self.norm.label} seed={self.seed}: {self.protocol}, "
             f"batch={self.batch} x workers={self.workers} = sgd_batch={self.sgd_batch}, "
@@ -157,8 +171,9 @@ class Run:
 def science(run: Run) -> dict[str, Any]:
     """The fields that fix a run's numbers, as nested plain values.
 
-    What is off (None or False) leaves no trace, so an option added in a later version does not fork the runs made before
-    it. A batch-free norm under fixed_sgd has no batch and no workers: its one run serves every batch.
+    What is off (None or False) leaves no trace, so an option added in a later version does not fork
+    the runs made before it. A batch-free norm under fixed_sgd has no batch and no workers: its one
+    run serves every batch.
     """
     found = _science(run.settings(), Config)
     if run.batch_free:

@@ -1,4 +1,6 @@
-"""From a Config, as typed, to a Run: fills in what was left open, and checks what follows from it. No torch."""
+"""From a Config, as typed, to a Run: fills in what was left open, and checks what follows from it.
+No torch.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -14,8 +16,8 @@ PROBE_STEPS = 10  # between two lines of probes.jsonl, where nothing else is ask
 def settle(config: Config, norm_schema: dict[str, Any], network_defaults: dict[str, Any], files: bool = True) -> Run:
     """The run that this Config asks for; raises ConfigError with the first rule broken.
 
-    norm_schema: conf/norm/<name>.yaml. network_defaults: the options of conf/model/<name>.yaml. files: whether the data
-    set's files have to be there.
+    norm_schema: conf/norm/<name>.yaml. network_defaults: the options of conf/model/<name>.yaml.
+    files: whether the data set's files have to be there.
     """
     check(config, norm_schema)
     workers, sgd_batch = _workers_and_sgd_batch(config)
@@ -91,7 +93,9 @@ def _watched(probe: Probe) -> Watched | None:
 
 
 def _workers_and_sgd_batch(config: Config) -> tuple[int, int]:
-    """One of the two is given, as the protocol says; the other follows from sgd_batch = batch x workers."""
+    """One of the two is given, as the protocol says; the other follows from sgd_batch = batch x
+    workers.
+    """
     protocol, batch = config.protocol, config.batch
     if protocol.name == "per_worker":
         if protocol.sgd_batch is not None:

@@ -1,4 +1,6 @@
-"""What Slurm says: which job this process is, whether another still runs, and a sweep's job array from start to end."""
+"""What Slurm says: which job this process is, whether another still runs, and a sweep's job array
+from start to end.
+"""
 
 import os
 import shutil
@@ -17,7 +19,9 @@ ALIVE = "RUNNING,COMPLETING,SUSPENDED,STOPPED"  # the states in which a job may 
 
 
 def this_job() -> str | None:
-    """Number and start of the job that this process belongs to: a requeued job keeps its number and starts again."""
+    """Number and start of the job that this process belongs to: a requeued job keeps its number and
+    starts again.
+    """
     number = os.environ.get("SLURM_JOB_ID")
     return f"{number}.{os.environ.get('SLURM_RESTART_COUNT') or 0}" if number else None
 
@@ -40,7 +44,8 @@ def ended(job: str) -> bool:
 def ranks() -> bool:
     """Whether this is one of several tasks of a submitted job; torchrun's variables then say which.
 
-    Ranks are Slurm tasks and not torchrun's processes: submitit's signals reach each of them, and a preempted job survives.
+    Ranks are Slurm tasks and not torchrun's processes: submitit's signals reach each of them, and a
+    preempted job survives.
     """
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return False
@@ -51,13 +56,16 @@ def ranks() -> bool:
         return False
     place = submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:  # gpus_per_task shows each task its own GPU as number 0, gpus_per_node shows all of them to all
+    # gpus_per_task shows each task its own GPU as number 0, gpus_per_node shows all of them to all
+    if visible:
         os.environ["LOCAL_RANK"] = str(place.local_rank % len(visible.split(",")))
     return True
 
 
 def goes_on(folder: Path) -> bool:
-    """Whether this job was requeued after it had begun the run in this folder: overwrite=true has done its work then."""
+    """Whether this job was requeued after it had begun the run in this folder: overwrite=true has
+    done its work then.
+    """
     if int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0 or "SUBMITIT_FOLDER" not in os.environ:
         return False
     number = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
@@ -80,12 +88,14 @@ def check() -> None:
 
 @contextmanager
 def submission(folder: Path) -> Iterator[None]:
-    """To be held while a sweep is launched. Hydra's launcher gives up with the first job that was cancelled or killed; this
-    waits for the others. What became of each is read from the disk as everywhere."""
+    """To be held while a sweep is launched. Hydra's launcher gives up with the first job that was
+    cancelled or killed; this waits for the others. What became of each is read from the disk as
+    everywhere."""
     import submitit
 
     before = _arrays(folder)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the launcher's failure as a traceback and exits
+    # else Hydra prints the launcher's failure as a traceback and exits
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
     except submitit.core.utils.UncompletedJobError as e:

@@ -1,6 +1,8 @@
-"""A mirror of the records on Weights & Biases, or a null object with the same methods. Never the source of truth.
+"""A mirror of the records on Weights & Biases, or a null object with the same methods. Never the
+source of truth.
 
-Nothing here can stop a run: a server that does not answer, a full disk or a key that is refused becomes one printed line.
+Nothing here can stop a run: a server that does not answer, a full disk or a key that is refused
+becomes one printed line.
 """
 
 import os
@@ -17,7 +19,8 @@ from normbench.runs import Run
 
 MODES = ("auto", "online", "offline", "disabled")
 INIT_SECONDS = 20.0  # how long a server that does not answer may hold up the first run of a process
-FINISH_SECONDS = 60.0  # and how long the end of a run; what is not sent by then stays on disk for `wandb sync`
+# and how long the end of a run; what is not sent by then stays on disk for `wandb sync`
+FINISH_SECONDS = 60.0
 TAG_LETTERS = 64  # W&B refuses longer tags
 CURVES = ("top1_error_pct", "train_error_pct")
 
@@ -47,11 +50,13 @@ class WandbTracker(NoTracker):
         self._wandb, self._folder = wandb, folder
         rows = records.read_rows(folder)
         wanted = {"config": _config(run, folder), **_names(run), "dir": str(folder)}
-        wanted["resume"] = "allow" if rows else None  # None: a run that starts anew replaces what W&B has of it
+        # None: a run that starts anew replaces what W&B has of it
+        wanted["resume"] = "allow" if rows else None
         self._run = self._init(_mode(run), wanted)
         self._run.define_metric("*", step_metric="epoch")
         self._run.define_metric("images_seen", summary="max")
-        for row in rows:  # an offline segment starts empty, and a killed process had not sent its last rows
+        # an offline segment starts empty, and a killed process had not sent its last rows
+        for row in rows:
             if row["epoch"] >= self._run.step:
                 self.log(row)
 
@@ -60,10 +65,7 @@ class WandbTracker(NoTracker):
         wandb = self._wandb
         wanted["reinit"] = "finish_previous"
         wanted["settings"] = wandb.Settings(
-            console="off",
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
+            console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True
         )
         try:
             run = wandb.init(mode=mode, **wanted)
@@ -71,7 +73,8 @@ class WandbTracker(NoTracker):
             if mode != "online":
                 raise
             print(f"wandb: {first_line(e)}; this process tracks offline from here on", flush=True)
-            os.environ["WANDB_MODE"] = "offline"  # or every run of a sweep would wait for the server
+            # or every run of a sweep would wait for the server
+            os.environ["WANDB_MODE"] = "offline"
             wandb.teardown()  # the client's own process still holds the id
             return wandb.init(mode="offline", **wanted)
         if mode == "online":
@@ -85,10 +88,13 @@ class WandbTracker(NoTracker):
         _quietly(lambda: self._run.log(row, step=row["epoch"]))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """The metric of record goes into the summary; the rows as a table and their curves into the last epoch."""
+        """The metric of record goes into the summary; the rows as a table and their curves into the
+        last epoch.
+        """
         summary: dict[str, Any] = {"status": result["status"]}
         if result.get("seconds"):
-            summary["images_per_second"] = result["images_seen"] / result["seconds"]  # evaluation included
+            # evaluation included
+            summary["images_per_second"] = result["images_seen"] / result["seconds"]
         for key, value in result.items():
             if isinstance(value, dict):  # a metric: {median_last5, final}
                 summary |= {f"{key}_{statistic}": number for statistic, number in value.items()}
@@ -119,8 +125,10 @@ def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
     if run.tracker.mode not in MODES:
         raise ConfigError(f"tracker.mode={run.tracker.mode}: one of {', '.join(MODES)}")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")  # our line says where the run is; W&B's own would be six
-    # tables wait here until they are sent: beside the runs, not in a home folder that a cluster may not let us write
+    # our line says where the run is; W&B's own would be six
+    os.environ.setdefault("WANDB_SILENT", "true")
+    # tables wait here until they are sent: beside the runs, not in a home folder that a cluster may
+    # not let us write
     os.environ.setdefault("WANDB_DATA_DIR", str((Path(run.out) / ".wandb").resolve()))
     try:
         return WandbTracker(run, folder)
@@ -133,7 +141,9 @@ def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
 
 
 def _config(run: Run, folder: Path) -> dict[str, Any]:
-    """Every setting, the names under which the run is found, the commit, and what else it was made with."""
+    """Every setting, the names under which the run is found, the commit, and what else it was made
+    with.
+    """
     made_with = records.read_json(folder / "env.json") or {}
     return {
         **run.settings(),

@@ -25,7 +25,9 @@ SGD_BATCH = 64
 
 
 class StopWatch:
-    """Times the steps of an epoch: from the end of the first, which warms up, to the end of the last."""
+    """Times the steps of an epoch: from the end of the first, which warms up, to the end of the
+    last.
+    """
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -80,7 +82,8 @@ def main() -> None:
         "normbench, BN on 64": lambda: ours(64, images),
         "normbench, BN, 32 workers of 2": lambda: ours(2, images),
     }
-    speeds: dict[str, list[float]] = {name: [side()] for name, side in sides.items()}  # the first round warms up
+    # the first round warms up
+    speeds: dict[str, list[float]] = {name: [side()] for name, side in sides.items()}
     for _ in range(arguments.rounds):
         for name, side in sides.items():
             speeds[name].append(side())

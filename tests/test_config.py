@@ -13,7 +13,8 @@ from normbench.runs import science
     ("overrides", "workers", "sgd_batch", "lr"),
     [
         (["protocol=per_worker", "recipe=gn2018", "batch=32"], 8, 256, 0.1),
-        (["protocol=per_worker", "recipe=gn2018", "batch=2"], 8, 16, 0.1 * 2 / 32),  # the GN paper's 0.1 x N/32
+        # the GN paper's 0.1 x N/32
+        (["protocol=per_worker", "recipe=gn2018", "batch=2"], 8, 16, 0.1 * 2 / 32),
         (["protocol=per_worker", "recipe=gn2018", "batch=2", "workers=4"], 4, 8, 0.1 * 8 / 256),
         (["protocol=fixed_sgd", "recipe=gn2018", "batch=2"], 128, 256, 0.1),
         (["protocol=fixed_sgd", "recipe=gn2018", "batch=2", "sgd_batch=64"], 32, 64, 0.025),
@@ -101,7 +102,8 @@ def test_the_path_names_what_differs_from_the_yaml() -> None:
     "sweep",
     [
         ["experiment=gn_fig1", "seed=0,1"],
-        ["experiment=cbn_window", "norm.eps=1e-4"],  # a value of a norm that the experiment's grid chooses
+        # a value of a norm that the experiment's grid chooses
+        ["experiment=cbn_window", "norm.eps=1e-4"],
         ["experiment=wj_fig", "protocol=per_worker,fixed_sgd", "batch=4,2"],
         ["norm=cbn", "norm.window=1,2", "eval_also=[precise],null", "model.options.width=8,16", "++recipe.lr=0.2"],
     ],

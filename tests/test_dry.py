@@ -131,7 +131,8 @@ def test_epochs_count_as_done_only_where_a_rerun_would_keep_them(capsys: pytest.
 def test_each_seed_is_paid_and_a_batch_free_run_once(capsys: pytest.CaptureFixture[str]) -> None:
     profiled(row("bn", 2, 1, 2), row("gn", 8, 0.5, 1))
     lines = shown(capsys, "-m", "norm=bn,gn", "batch=2", "seed=0,1,2")
-    assert "device-hours on A100: 337.5 still to pay of 337.5" in lines  # 3 x 15 x (9,000 + 18,000) s
+    # 3 x 15 x (9,000 + 18,000) s
+    assert "device-hours on A100: 337.5 still to pay of 337.5" in lines
     per_worker = ["-m", "norm=gn", "batch=2,4", "protocol=per_worker", "workers=8"]
     assert list(rows_of(shown(capsys, *per_worker))) == [("gn", "2", "0"), ("gn", "4", "0")]
 
@@ -140,7 +141,8 @@ def test_every_further_evaluation_costs_its_images(capsys: pytest.CaptureFixture
     profiled(row("bn", 2, train=8, infer=1))
     typed = ["batch=2", "recipe.epochs=1", "eval_also=[precise,batch]", "precise_images=1400"]
     lines = shown(capsys, *typed)
-    assert rows_of(lines)[("bn", "2", "0")][3] == "2.33"  # 1,000 s of training, 3 x 2,000 s, 1,400 s: 8,400 s
+    # 1,000 s of training, 3 x 2,000 s, 1,400 s: 8,400 s
+    assert rows_of(lines)[("bn", "2", "0")][3] == "2.33"
     assert lines[-1] == "python -m normbench batch=2 recipe.epochs=1 'eval_also=[precise,batch]' precise_images=1400"
 
 
@@ -226,7 +228,8 @@ def test_in_a_folder_images_and_classes_are_counted(tmp_path: Path, capsys: pyte
     lines = shown(capsys, *typed)
     assert rows_of(lines)[("bn", "2", "0")][:3] == ["cut", "1/3", "20"]
     assert "imagenet: 40 training and 6 test images, counted in photos" in lines
-    assert cli._guarded(["data=imagenet", "data.root=photos", "--dry"]) == 1  # as the run itself would
+    # as the run itself would
+    assert cli._guarded(["data=imagenet", "data.root=photos", "--dry"]) == 1
     assert "sgd_batch=256 (batch=32 x workers=8) is larger than the training set of 40" in capsys.readouterr().err
 
 

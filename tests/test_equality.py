@@ -1,7 +1,9 @@
-"""The experiment fixes the numbers, the hardware only the speed: 1 process x 4 virtual workers = 2 x 2 = 4 x 1.
+"""The experiment fixes the numbers, the hardware only the speed: 1 process x 4 virtual workers = 2
+x 2 = 4 x 1.
 
-Every norm, five steps in fp64 through the whole program on real processes (gloo), and what the checkpoint holds after them
-compared: weights, optimizer, running statistics, and each worker's own past. The table is printed at the end of a test run.
+Every norm, five steps in fp64 through the whole program on real processes (gloo), and what the
+checkpoint holds after them compared: weights, optimizer, running statistics, and each worker's own
+past. The table is printed at the end of a test run.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from normbench.compose import run_of
 from normbench.config import ConfigError
 from normbench.execute import execute
 
-# Options with which five steps reach what a run of many epochs would: full windows, open bounds, ended warm-ups
+# Options with which five steps reach what a run of many epochs would: full windows, open bounds,
+# ended warm-ups
 REACHED: dict[str, list[str]] = {
     "brn": ["norm.bn_epochs=0.2", "norm.rmax_epochs=0.6", "norm.dmax_epochs=0.6"],
     "cbn": ["norm.window=3", "norm.burnin_epochs=0.2"],
@@ -78,7 +81,8 @@ def test_workers_played_one_or_two_at_a_time_give_the_numbers_of_all_at_once(cas
     whole = on_ranks(1, CASES[case], tmp_path / "whole")
     for size in (1, 2):
         parts = on_ranks(1, [*CASES[case], f"train.micro_workers={size}"], tmp_path / str(size))
-        assert parts.name == whole.name  # the same run: how it is played leaves no trace in its identity
+        # the same run: how it is played leaves no trace in its identity
+        assert parts.name == whole.name
         assert max(apart(whole, parts)) <= LIMIT
         assert same_rows(whole, parts)
 

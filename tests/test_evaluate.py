@@ -68,7 +68,8 @@ def test_precise_statistics_are_those_of_all_their_images_at_once(trained: Calla
 
 def test_batch_statistics_are_each_mini_batchs_own_and_every_image_counts_once(trained: Callable[..., Any]) -> None:
     run, model, images = trained("batch")
-    run = replace(run, batch=3, sgd_batch=48)  # 2,000 test images are 41 SGD batches, 10 mini-batches and 2 images
+    # 2,000 test images are 41 SGD batches, 10 mini-batches and 2 images
+    run = replace(run, batch=3, sgd_batch=48)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     error = evaluate(run, model, Classification(), images)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -95,7 +96,8 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
     def mini_batches(ranks: int) -> set[tuple[float, ...]]:
         found = []
         for rank in range(ranks):
-            for x, _ in images.evaluation(rank, ranks, batch=96 // ranks, minibatch=12):  # 8 workers of 12 images
+            # 8 workers of 12 images
+            for x, _ in images.evaluation(rank, ranks, batch=96 // ranks, minibatch=12):
                 local = max(1, len(x) // 12)
                 found += [tuple(x[worker::local].sum((1, 2, 3)).tolist()) for worker in range(local)]
         assert sum(map(len, found)) == 2000

@@ -1,4 +1,6 @@
-"""data.labels_per_batch: each worker's batch has k labels, equally often each, whoever plays the worker."""
+"""data.labels_per_batch: each worker's batch has k labels, equally often each, whoever plays the
+worker.
+"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -60,7 +62,8 @@ def test_labels_are_drawn_at_random_and_alike() -> None:
     np.add.at(together, (pairs[:, 0], pairs[:, 1]), 1)
     expected = len(pairs) / 45
     upper = together[np.triu_indices(10, 1)]
-    assert ((upper - expected) ** 2 / expected).sum() < 80  # chi square of 44 degrees of freedom: once in a thousand
+    # chi square of 44 degrees of freedom: once in a thousand
+    assert ((upper - expected) ** 2 / expected).sum() < 80
     thirds = [pairs[i : i + 266].ravel() for i in (0, 266, 532)]  # and not the rare ones last
     assert all(abs(np.bincount(a) - np.bincount(b)).max() < 40 for a, b in pairwise(thirds))
 

@@ -22,7 +22,9 @@ WORKERS = 4
 
 
 class Explicit(nn.Module):
-    """Batch normalization of each worker's images, one at a time, that shows its input and the normalized value."""
+    """Batch normalization of each worker's images, one at a time, that shows its input and the
+    normalized value.
+    """
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -102,7 +104,9 @@ def test_the_probe_is_a_field_of_the_run_where_it_is_on_and_worker_0_needs_a_bat
 
 
 def test_two_processes_write_the_records_of_one(tmp_path: Path) -> None:
-    """With all that looks into training or changes its batches, on a layer in which each worker has a history."""
+    """With all that looks into training or changes its batches, on a layer in which each worker has
+    a history.
+    """
     overrides = ["norm=brn", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
     overrides += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
     overrides += ["probe.layer=layer2.0.bn2", "probe.every=4", "data.labels_per_batch=4", "recipe.freeze_from=0.5"]

@@ -97,7 +97,9 @@ def kill_in_training(launch: "subprocess.Popen[bytes]", rank: int, folder: Path,
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
 def test_killing_any_rank_at_any_time_loses_nothing(tmp_path: Path) -> None:
-    """A launch that loses a rank ends; started again it goes on, and with --max-restarts by itself: bit for bit."""
+    """A launch that loses a rank ends; started again it goes on, and with --max-restarts by itself:
+    bit for bit.
+    """
     dice = random.Random(4)
     command = [*torchrun("-m", "normbench"), *BRN, f"out={tmp_path / 'cut'}"]
     for rank in (1, 0):

@@ -1,4 +1,6 @@
-"""Weights & Biases: what the real client wrote offline is what the records hold, and nothing it meets stops a run."""
+"""Weights & Biases: what the real client wrote offline is what the records hold, and nothing it
+meets stops a run.
+"""
 
 import json
 import socket
@@ -174,7 +176,8 @@ def test_a_server_that_does_not_answer_is_one_line_and_an_offline_run(
     server: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tracker.INIT_SECONDS == 20
-    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_CONSOLE", "WANDB_SERVICE"):  # the last: this process's own client
+    # the last: this process's own client
+    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_CONSOLE", "WANDB_SERVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{request.getfixturevalue(server)}")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)

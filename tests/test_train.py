@@ -51,14 +51,17 @@ def test_decay_norm_false_leaves_vectors_alone() -> None:
     assert [p.dim() for p in spared["params"]] == [1, 1, 1]
     assert spared["weight_decay"] == 0.0
     everything = optim.build(run_of([]), model).param_groups
-    assert [(len(g["params"]), g["weight_decay"]) for g in everything] == [(4, 1e-4)]  # the GN paper's choice
+    # the GN paper's choice
+    assert [(len(g["params"]), g["weight_decay"]) for g in everything] == [(4, 1e-4)]
 
 
 # ---------------------------------------------------------------------------- virtual workers are real ones
 
 
 def _ddp_rank(rank: int, workers: int, folder: str) -> None:
-    """A real worker: torch's DistributedDataParallel and BatchNorm2d, each rank every workers-th image."""
+    """A real worker: torch's DistributedDataParallel and BatchNorm2d, each rank every workers-th
+    image.
+    """
     c10d.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
     torch.set_num_threads(1)
     saved = torch.load(f"{folder}/start.pt")

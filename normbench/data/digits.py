@@ -1,7 +1,8 @@
-"""The embedded data set: real handwritten digits, made hard enough to tell norms apart, in no download and no time.
+"""The embedded data set: real handwritten digits, made hard enough to tell norms apart, in no
+download and no time.
 
-An image is a 12x12 canvas with an 8x8 digit at a random offset, a 4x4 patch of another digit as clutter, and noise.
-Training and test images are made of different digits.
+An image is a 12x12 canvas with an 8x8 digit at a random offset, a 4x4 patch of another digit as
+clutter, and noise. Training and test images are made of different digits.
 """
 
 import numpy as np
@@ -24,7 +25,8 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
     found = load_digits()
     digits, labels = found.images / found.images.max(), found.target.astype(np.int64)
-    chosen = order.permutation(len(digits), "digits", "split")  # no seed: the same digits test every run
+    # no seed: the same digits test every run
+    chosen = order.permutation(len(digits), "digits", "split")
     train, test = chosen[:TRAIN_DIGITS], chosen[TRAIN_DIGITS:]
     train_images, train_labels = _draw(digits[train], labels[train], TRAIN_IMAGES, order.rng(data.seed, "digits train"))
     # Rounded, so that the order in which a machine sums leaves no trace in the images.
@@ -46,7 +48,9 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 def _draw(
     digits: np.ndarray, labels: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`count` images (count, 1, 12, 12) of those digits, each digit equally often, and their labels."""
+    """`count` images (count, 1, 12, 12) of those digits, each digit equally often, and their
+    labels.
+    """
     sources = len(digits)
     which = rng.permutation(np.arange(count) % sources)
     other = (which + rng.integers(1, sources, count)) % sources

@@ -1,7 +1,8 @@
-"""A data set as training sees it: this rank's share of an epoch, of the test set, of a sample for exact statistics.
+"""A data set as training sees it: this rank's share of an epoch, of the test set, of a sample for
+exact statistics.
 
-A rank's share of an SGD batch comes as (x, y): x normalised, in the run's dtype, y the class numbers, both on the device.
-order.py decides who sees what when.
+A rank's share of an SGD batch comes as (x, y): x normalised, in the run's dtype, y the class
+numbers, both on the device. order.py decides who sees what when.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +20,9 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Images(ABC):
-    """A data set as training sees it. A subclass fetches; which images, and with which randomness, is settled here."""
+    """A data set as training sees it. A subclass fetches; which images, and with which randomness,
+    is settled here.
+    """
 
     num_classes: int
     image_shape: tuple[int, int, int]  # (C, H, W) of what the network sees
@@ -35,14 +38,15 @@ class Images(ABC):
     ) -> Iterator[Batch]:
         """This rank's share of each SGD batch of the epoch, from step `first_step` on.
 
-        Whole SGD batches only: the images left over are other ones in every epoch. One walk over the training images at
-        a time: a second one ends the first.
+        Whole SGD batches only: the images left over are other ones in every epoch. One walk over
+        the training images at a time: a second one ends the first.
         """
         steps = range(first_step, self.train_images // sgd_batch)
         return self._train(epoch, self._order(epoch, sgd_batch), order.shares(steps, sgd_batch, rank, world_size))
 
     def precise(self, count: int, sgd_batch: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        """What exact statistics are taken over: SGD batches as in training, the same ones at every call.
+        """What exact statistics are taken over: SGD batches as in training, the same ones at every
+        call.
 
         As many whole ones as `count` images need, or as there are.
         """
@@ -53,12 +57,14 @@ class Images(ABC):
     def evaluation(
         self, rank: int = 0, world_size: int = 1, batch: int = 500, minibatch: int | None = None
     ) -> Iterator[Batch]:
-        """This rank's test images, `batch` at a time; over all ranks every test image exactly once, none padded.
+        """This rank's test images, `batch` at a time; over all ranks every test image exactly once,
+        none padded.
 
-        In a fixed shuffled order, every R-th image to a rank: the statistics of a mini-batch are not those of one
-        class, and W/R local workers of n images see, with batch = n*W/R, the mini-batches that they see at any other R.
-        A rank may have one image more than another, and so one chunk more. With minibatch, the images that do not fill a
-        chunk on every rank go to rank 0, `minibatch` at a time.
+        In a fixed shuffled order, every R-th image to a rank: the statistics of a mini-batch are
+        not those of one class, and W/R local workers of n images see, with batch = n*W/R, the
+        mini-batches that they see at any other R. A rank may have one image more than another, and
+        so one chunk more. With minibatch, the images that do not fill a chunk on every rank go to
+        rank 0, `minibatch` at a time.
         """
         chosen = order.permutation(self.test_images, "evaluation")
         dealt = len(chosen) if minibatch is None else len(chosen) - len(chosen) % (batch * world_size)
@@ -74,7 +80,9 @@ class Images(ABC):
 
     @abstractmethod
     def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
-        """The augmented training images at those positions of that epoch's order, which is `chosen`."""
+        """The augmented training images at those positions of that epoch's order, which is
+        `chosen`.
+        """
 
     @abstractmethod
     def _test(self, chunks: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -87,7 +95,9 @@ class Arrays(NamedTuple):
 
 
 class InMemory(Images):
-    """A data set that lives on the device whole, as it is stored; a batch is one indexing, augmented in one gather."""
+    """A data set that lives on the device whole, as it is stored; a batch is one indexing,
+    augmented in one gather.
+    """
 
     def __init__(
         self,

@@ -10,18 +10,19 @@ from normbench.config import ConfigError
 from normbench.hints import first_line, nearest
 from normbench.models.cifar_resnet import CifarResNet
 
-CIFAR_DEPTHS = (8, 20, 32, 44, 56, 110)  # those with a published number and ResNet-8; any 6n+2 can be built
+# those with a published number and ResNet-8; any 6n+2 can be built
+CIFAR_DEPTHS = (8, 20, 32, 44, 56, 110)
 WITH_NORMS = {name: f"{name}_bn" for name in ("vgg11", "vgg13", "vgg16", "vgg19")}
 
-# Both would warn that a coming torchvision changes the default of this option; its slow scipy initialisation is gone.
-EXPLICIT: dict[str, dict[str, Any]] = {
-    "googlenet": {"init_weights": True},
-    "inception_v3": {"init_weights": True},
-}
+# Both would warn that a coming torchvision changes the default of this option; its slow scipy
+# initialisation is gone.
+EXPLICIT: dict[str, dict[str, Any]] = {"googlenet": {"init_weights": True}, "inception_v3": {"init_weights": True}}
 
 
 def build_stock(name: str, num_classes: int, image_channels: int, options: dict[str, Any]) -> nn.Module:
-    """The network as its authors define it, untrained. Raises ConfigError for an unknown name or option."""
+    """The network as its authors define it, untrained. Raises ConfigError for an unknown name or
+    option.
+    """
     if cifar := re.fullmatch(r"cifar_resnet(\d+)", name):
         sizes = {"depth": int(cifar[1]), "num_classes": num_classes, "image_channels": image_channels}
         return _construct(name, CifarResNet, sizes, options)

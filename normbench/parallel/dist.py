@@ -1,4 +1,6 @@
-"""The process group, and what one process does in its place: nothing. The code path for one process is that for eight."""
+"""The process group, and what one process does in its place: nothing. The code path for one process
+is that for eight.
+"""
 
 import os
 import time
@@ -26,8 +28,9 @@ def start(device: str) -> None:
 def stop() -> None:
     """Leaves the process group; every rank calls it.
 
-    A gloo thread frees a collective's tensors after the caller has gone on, and takes the interpreter's lock for it: where
-    the interpreter is ending by then, the process aborts. So it is given a moment in which nobody holds that lock.
+    A gloo thread frees a collective's tensors after the caller has gone on, and takes the
+    interpreter's lock for it: where the interpreter is ending by then, the process aborts. So it is
+    given a moment in which nobody holds that lock.
     """
     if _many():
         gloo = c10d.get_backend() == "gloo"
@@ -83,7 +86,9 @@ def first_answer(value: Any) -> Any:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks. Every rank's loss depends on every rank's input, so the gradient is summed as well."""
+    """The sum over ranks. Every rank's loss depends on every rank's input, so the gradient is
+    summed as well.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -115,7 +120,8 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def all_workers(x: Tensor, axis: int = 0) -> Tensor:
-    """What the local workers of each rank have along an axis, as all workers' in their order: worker r + jR is j of rank r.
+    """What the local workers of each rank have along an axis, as all workers' in their order:
+    worker r + jR is j of rank r.
 
     No gradient goes back through it.
     """

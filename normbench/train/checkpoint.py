@@ -1,4 +1,6 @@
-"""checkpoint.pt: everything the next step depends on, so that a run that was cut goes on bitwise as if it had not been."""
+"""checkpoint.pt: everything the next step depends on, so that a run that was cut goes on bitwise as
+if it had not been.
+"""
 
 import os
 from collections.abc import Iterator
@@ -28,16 +30,13 @@ class Position:
 
 
 def save(
-    folder: Path,
-    position: Position,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    folder: Path, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> None:
-    """Writes aside and renames: the previous checkpoint is there until the new one is whole on the disk.
+    """Writes aside and renames: the previous checkpoint is there until the new one is whole on the
+    disk.
 
-    Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's histories are those of
-    all workers.
+    Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's
+    histories are those of all workers.
     """
     weights = _with_all_workers(model)
     if dist.rank() != 0:
@@ -59,12 +58,10 @@ def save(
 
 
 def resume(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> Position | None:
-    """Puts everything back as it was saved, on each rank what its workers remember; None where there is no checkpoint.
+    """Puts everything back as it was saved, on each rank what its workers remember; None where
+    there is no checkpoint.
 
     Rank 0 reads it for all: the other ranks may be on machines that do not see the folder.
     """

@@ -1,4 +1,6 @@
-"""What a step costs: seconds in training and in inference, and bytes. On random images, so on no data set's files."""
+"""What a step costs: seconds in training and in inference, and bytes. On random images, so on no
+data set's files.
+"""
 
 import time
 from collections.abc import Callable
@@ -16,7 +18,9 @@ ROUNDS = 5
 
 
 class TimedNetwork:
-    """One run's network, ready for training steps and for inference on an SGD batch of random images."""
+    """One run's network, ready for training steps and for inference on an SGD batch of random
+    images.
+    """
 
     def __init__(self, run: Run, device: torch.device) -> None:
         shape, n = data.image_shape(run.data), run.sgd_batch
@@ -27,7 +31,8 @@ class TimedNetwork:
         self.task = Classification(run.recipe.label_smoothing)
         self.scaler = precision.scaler(run, device)
         self.optimizer = optim.build(run, self.model)
-        optim.set_lr(self.optimizer, 0.0)  # a step's work without its effect: random labels would lead astray
+        # a step's work without its effect: random labels would lead astray
+        optim.set_lr(self.optimizer, 0.0)
         self.train_seconds = self.infer_seconds = float("inf")  # the fastest step so far
 
     def train(self) -> None:
@@ -44,7 +49,9 @@ class TimedNetwork:
             self.model(self.images)
 
     def saved_bytes(self) -> int:
-        """What a forward pass keeps for the backward pass: each storage once and whole; not what is there in any case."""
+        """What a forward pass keeps for the backward pass: each storage once and whole; not what is
+        there in any case.
+        """
         resident = (*self.model.parameters(), *self.model.buffers(), self.images, self.labels)
         there = {t.untyped_storage().data_ptr() for t in resident}
         found: dict[int, int] = {}
@@ -70,9 +77,11 @@ class TimedNetwork:
 
 
 def measure(runs: list[Run], seconds: float) -> list[TimedNetwork]:
-    """The networks of runs of one shape, timed in turns for about `seconds` each; each steps at least once.
+    """The networks of runs of one shape, timed in turns for about `seconds` each; each steps at
+    least once.
 
-    In turns, and each at its fastest step, so that what else the machine does befalls all of them alike.
+    In turns, and each at its fastest step, so that what else the machine does befalls all of them
+    alike.
     """
     if runs[0].threads is not None:
         torch.set_num_threads(runs[0].threads)

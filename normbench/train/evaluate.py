@@ -17,7 +17,9 @@ from normbench.train.task import Batch, Classification
 
 
 def prepare(model: nn.Module, run: Run) -> None:
-    """Tells the layers, before training, which running statistics to keep; raises ConfigError where none can be frozen."""
+    """Tells the layers, before training, which running statistics to keep; raises ConfigError where
+    none can be frozen.
+    """
     layers = batch_layers(model)
     for layer in layers:
         layer.average_workers = "mean" in (run.eval_stats, *(run.eval_also or ()))
@@ -26,10 +28,12 @@ def prepare(model: nn.Module, run: Run) -> None:
 
 
 def freeze(model: nn.Module) -> None:
-    """Makes the batch layers fixed affine ones, within a model in training mode (Wu & Johnson 2021, 3.4: FrozenBN).
+    """Makes the batch layers fixed affine ones, within a model in training mode (Wu & Johnson 2021,
+    3.4: FrozenBN).
 
-    They go on as in evaluation: gamma, beta and what is before them learn, the statistics stay. These are the ones that the
-    last evaluation used or left, the same on all ranks; of eval_stats=precise the population statistics of that moment.
+    They go on as in evaluation: gamma, beta and what is before them learn, the statistics stay.
+    These are the ones that the last evaluation used or left, the same on all ranks; of
+    eval_stats=precise the population statistics of that moment.
     """
     for layer in batch_layers(model):
         layer.eval()
@@ -40,18 +44,22 @@ def batch_layers(model: nn.Module) -> list[RunningNorm]:
 
 
 def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, frozen: bool = False) -> float:
-    """The metric over the test images, each counted once whatever the number of ranks; leaves the model in eval mode.
+    """The metric over the test images, each counted once whatever the number of ranks; leaves the
+    model in eval mode.
 
-    worker0: worker 0's running statistics; mean: their mean over the workers; precise: recomputed over precise_images
-    training images in training's own batches; batch: each mini-batch's own, in mini-batches of run.batch images.
-    frozen: whether the layers train with fixed statistics, which then are those of worker0, mean and precise alike.
+    worker0: worker 0's running statistics; mean: their mean over the workers; precise: recomputed
+    over precise_images training images in training's own batches; batch: each mini-batch's own, in
+    mini-batches of run.batch images. frozen: whether the layers train with fixed statistics, which
+    then are those of worker0, mean and precise alike.
     """
     layers = batch_layers(model)
     if frozen:
         pass
     elif run.eval_stats == "precise":
         _measure(run, model, layers, data)
-    else:  # the running statistics alone: what a layer remembers of each worker's past is that worker's own
+    # the running statistics alone: what a layer remembers of each worker's past is that worker's
+    # own
+    else:
         for layer in layers:
             dist.equalize([layer.running_mean, layer.running_var], average=layer.average_workers)
     own = run.batch if run.eval_stats == "batch" else None
@@ -72,7 +80,9 @@ def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, fro
 def evaluate_also(
     run: Run, model: nn.Module, task: Classification, data: Images, frozen: bool = False
 ) -> dict[str, float]:
-    """The metric with each of eval_also's statistics, as columns of an epoch's row. No trace of it is left in training."""
+    """The metric with each of eval_also's statistics, as columns of an epoch's row. No trace of it
+    is left in training.
+    """
     found = {}
     for stats in run.eval_also or ():
         with _unchanged(model):
@@ -83,7 +93,9 @@ def evaluate_also(
 
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Puts back every buffer, the running statistics among them, and the random numbers that dropout would draw."""
+    """Puts back every buffer, the running statistics among them, and the random numbers that
+    dropout would draw.
+    """
     device = device_of(model)
     before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -94,7 +106,9 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def measure_frozen(run: Run, model: nn.Module, data: Images) -> None:
-    """Gives layers that need fixed statistics those of the network as it stands, over training images."""
+    """Gives layers that need fixed statistics those of the network as it stands, over training
+    images.
+    """
     layers = [layer for layer in batch_layers(model) if layer.needs_measuring]
     if layers:
         _measure(run, model, layers, data)

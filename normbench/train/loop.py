@@ -30,9 +30,11 @@ class Watch(Protocol):
 
 
 def train(run: Run, model: nn.Module, task: Classification, data: Images, folder: Path, watch: Watch) -> str:
-    """Trains for recipe.epochs and leaves rows and checkpoints in the folder; returns "done" or "diverged".
+    """Trains for recipe.epochs and leaves rows and checkpoints in the folder; returns "done" or
+    "diverged".
 
-    Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run was cut.
+    Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run
+    was cut.
     """
     recipe, device = run.recipe, next(model.parameters()).device
     steps = run.steps_per_epoch(data.train_images)
@@ -51,7 +53,9 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
     parameters = list(model.parameters())
 
     def position(epoch: int, step: int, sums: Tensor) -> Position:
-        """The run's position with the sums of this epoch over all ranks, which rank 0 carries on, cut or not."""
+        """The run's position with the sums of this epoch over all ranks, which rank 0 carries on,
+        cut or not.
+        """
         total = dist.all_reduce(sums)
         sums.copy_(total if leads else torch.zeros_like(sums))
         loss, wrong = total.tolist()
@@ -114,7 +118,8 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
 
 
 def summary(status: str, rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """result.json: the metric of record, the median over the last 5 epochs, with the final value beside it.
+    """result.json: the metric of record, the median over the last 5 epochs, with the final value
+    beside it.
 
     A diverged run has no metric; its epochs are those that ended finite.
     """

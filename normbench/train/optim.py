@@ -11,7 +11,9 @@ from normbench.runs import Run
 
 
 def build(run: Run, model: nn.Module) -> torch.optim.SGD:
-    """SGD over all that is trained; without recipe.decay_norm, vectors (gamma, beta, biases) are not decayed."""
+    """SGD over all that is trained; without recipe.decay_norm, vectors (gamma, beta, biases) are
+    not decayed.
+    """
     recipe = run.recipe
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -26,8 +28,9 @@ def build(run: Run, model: nn.Module) -> torch.optim.SGD:
 def lr_at(recipe: Recipe, lr: float, epochs_done: float) -> float:
     """The learning rate after epochs_done epochs, fractions included.
 
-    Warm-up: linear from 0 over warmup_epochs. "step": lr x decay^(milestones passed), milestones being fractions of the
-    epochs. "cosine": lr/2 (1 + cos(pi t)), t the fraction of the epochs after the warm-up that is done.
+    Warm-up: linear from 0 over warmup_epochs. "step": lr x decay^(milestones passed), milestones
+    being fractions of the epochs. "cosine": lr/2 (1 + cos(pi t)), t the fraction of the epochs
+    after the warm-up that is done.
     """
     if epochs_done < recipe.warmup_epochs:
         return lr * epochs_done / recipe.warmup_epochs

@@ -1,4 +1,6 @@
-"""precision=fp32 | bf16 | fp16 | fp64: the dtype of the data and weights, autocast, and the loss scale of fp16."""
+"""precision=fp32 | bf16 | fp16 | fp64: the dtype of the data and weights, autocast, and the loss
+scale of fp16.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 

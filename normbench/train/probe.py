@@ -20,13 +20,15 @@ PERCENTILES = (1, 20, 80, 99)  # of GN's Fig. 6
 
 
 class Probe:
-    """Watches the norm that probe.layer names and writes a line every probe.every steps; no-op where none is named.
+    """Watches the norm that probe.layer names and writes a line every probe.every steps; no-op
+    where none is named.
 
-    All of a line is of worker 0's images, which are on rank 0 whatever the number of ranks, so the hardware leaves no trace
-    in it. percentiles: of all values of the norm's input. mean, var (biased): of channel 0 of the norm's input. grad_mean:
-    g_B = mean(dL/dY), grad_product: Psi_B = mean(Y dL/dY), of channel 0, Y being what gamma and beta are applied to, L the
-    mean loss of the SGD batch, so that batches of different sizes compare; null for a norm without gamma and beta, or with
-    the activation inside, whose Y cannot be seen.
+    All of a line is of worker 0's images, which are on rank 0 whatever the number of ranks, so the
+    hardware leaves no trace in it. percentiles: of all values of the norm's input. mean, var
+    (biased): of channel 0 of the norm's input. grad_mean: g_B = mean(dL/dY), grad_product: Psi_B =
+    mean(Y dL/dY), of channel 0, Y being what gamma and beta are applied to, L the mean loss of the
+    SGD batch, so that batches of different sizes compare; null for a norm without gamma and beta,
+    or with the activation inside, whose Y cannot be seen.
     """
 
     def __init__(self, run: Run, model: nn.Module, folder: Path) -> None:
@@ -70,7 +72,8 @@ class Probe:
             return None
         gamma, beta = layer.weight[0].item(), layer.bias[0].item()
         with torch.no_grad():
-            scaled = out[:: layer.workers, 0].double() - beta  # gamma Y; a ReLU behind may overwrite out
+            # gamma Y; a ReLU behind may overwrite out
+            scaled = out[:: layer.workers, 0].double() - beta
 
         def keep(grad: Tensor) -> None:
             g = grad[:: layer.workers, 0].double()

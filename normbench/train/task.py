@@ -1,4 +1,6 @@
-"""What the loop asks of a task: losses to train on, predictions to score. Classification is the first."""
+"""What the loop asks of a task: losses to train on, predictions to score. Classification is the
+first.
+"""
 
 from typing import ClassVar
 
@@ -10,7 +12,8 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classification:
-    """One label per image; the metric is the percentage of images whose most likely class is another one.
+    """One label per image; the metric is the percentage of images whose most likely class is
+    another one.
 
     label_smoothing: the part of the target spread evenly over all classes.
     """
@@ -22,7 +25,9 @@ class Classification:
         self.label_smoothing = label_smoothing
 
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The mean cross-entropy of the batch, to differentiate, and how many of its images are wrong."""
+        """The mean cross-entropy of the batch, to differentiate, and how many of its images are
+        wrong.
+        """
         images, labels = batch
         logits = model(images)
         loss = F.cross_entropy(
