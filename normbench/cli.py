@@ -112,7 +112,7 @@ def _sweep(overrides: list[str]) -> int:
             with launch.prepared(engine, overrides, runs) as settings:
                 _hydra_app(["--multirun", *allow_network_options(overrides), *settings])
     finally:
-        states = _close(runs)
+        states = _print_states(runs)
     return 0 if states <= {*records.FINISHED, "running"} else 1
 
 
@@ -125,10 +125,8 @@ def _hydra_app(arguments: list[str]) -> None:
 def job(composed: DictConfig) -> str:
     """One run of a sweep, in whatever process the launcher chose.
 
-    A failure is said at once; the other runs go on.
-
-    Slurm starts one such process per rank: all of them train the run, and the first one speaks and
-    writes.
+    A failure is said at once; the other runs go on. Slurm starts one such process per rank: all of
+    them train the run, and the first one speaks and writes.
     """
     overrides = list(HydraConfig.get().overrides.task)
     launch.claim()
@@ -149,7 +147,7 @@ def job(composed: DictConfig) -> str:
         return "failed"
 
 
-def _close(runs: list[Run]) -> set[str]:
+def _print_states(runs: list[Run]) -> set[str]:
     """Prints each run folder of a sweep with its state on disk; returns the states."""
     table = Table("data", "model", "norm", "batch", "seed", "state", "top-1 error %", box=None, pad_edge=False)
     by_folder = {run.folder: run for run in runs}

@@ -122,10 +122,8 @@ def _sweeper_params(overrides: list[str]) -> dict[str, Any]:
 class _Composer:
     """Composes the runs of a sweep: through Hydra once for each choice of groups.
 
-    Values like batch=2 are set in copies of that.
-
-    Composing takes Hydra 60 ms, and a study has hundreds of runs. What a copy does not take is left
-    to Hydra to refuse.
+    Values like batch=2 are set in copies of that: composing takes Hydra 60 ms, and a study has
+    hundreds of runs. What a copy does not take is left to Hydra to refuse.
     """
 
     def __init__(self) -> None:

@@ -55,10 +55,9 @@ class Watched:
 class Run:
     """One training, settled: every number that trains or names it.
 
-    Equal runs have equal identities.
-
     The fields are Config's, with what was left open filled in. Nothing changes a run or a part of
-    one; dataclasses.replace makes another, whose identity and folder follow.
+    one; dataclasses.replace makes another, whose identity and folder follow. Equal runs have equal
+    identities.
     """
 
     model: Network

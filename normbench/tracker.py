@@ -1,8 +1,6 @@
 """A mirror of the records on Weights & Biases, or a null object with the same methods.
 
-Never the source of truth.
-
-Nothing here can stop a run: a server that does not answer, a full disk or a key that is refused
+Never the source of truth, and nothing here can stop a run: a server that does not answer, a full disk or a key that is refused
 becomes one printed line.
 """
 
@@ -92,7 +90,7 @@ class WandbTracker(NoTracker):
         """Puts the metric of record into the summary, rows and curves into the last epoch."""
         summary: dict[str, Any] = {"status": result["status"]}
         if result.get("seconds"):
-            # evaluation included
+            # evaluation included in the seconds
             summary["images_per_second"] = result["images_seen"] / result["seconds"]
         for key, value in result.items():
             if isinstance(value, dict):  # a metric: {median_last5, final}
