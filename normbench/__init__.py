@@ -1,5 +1,4 @@
-"""normbench: how does the error of a network depend on the number of images each worker normalizes
-over?
+"""normbench: a network's error against the number of images each worker normalizes over.
 
     normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
     normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame

@@ -1,5 +1,6 @@
-"""The rules that typed values obey, each by itself. A broken one is a ConfigError: rule, value,
-what to type. No torch.
+"""The rules that typed values obey, each by itself.
+
+A broken one is a ConfigError: rule, value, what to type. No torch.
 
 Nothing here changes a Config; settle.py has the rules on what follows from it.
 """
@@ -100,9 +101,7 @@ def _one_of(key: str, value: str, choices: tuple[str, ...] | list[str]) -> None:
 
 
 def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
-    """A norm's yaml is its schema: same keys, and values of the type written there (null takes
-    anything).
-    """
+    """A norm's yaml is its schema: same keys, values of the same type (null takes anything)."""
     where = f"conf/norm/{norm.get('name')}.yaml"
     for key, value in norm.items():
         if key not in schema:
@@ -134,9 +133,7 @@ def _check_facts(data: Data) -> None:
 
 
 def check_options(data: Data) -> None:
-    """Raises ConfigError for an augmentation that the data set does not have and for an option that
-    it would ignore.
-    """
+    """Raises ConfigError for an augmentation or an option that does not apply to the data set."""
     known = facts.of(data.name)
     if data.augment not in known.augments:
         near, choices = nearest(data.augment, known.augments), " or ".join(known.augments)
@@ -150,7 +147,7 @@ def check_options(data: Data) -> None:
 
 
 def _check_eval_also(config: Config) -> None:
-    """Further statistics than the run's own, none twice, and none that the layers no longer have."""
+    """Statistics beside the run's own, none of them twice, all of which the layers still have."""
     also, own = config.eval_also or [], config.eval_stats
     for name in also:
         _one_of("eval_also", name, EVAL_STATS)

@@ -1,5 +1,6 @@
-"""The command line: one run, a sweep, several ranks. Hydra composes and launches; what it says is
-made one line.
+"""The command line: one run, a sweep, several ranks.
+
+Hydra composes and launches; what it says is made one line.
 
     python -m normbench norm=gn batch=2
     python -m normbench -m norm=bn,gn batch=2,4,8 --dry
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def _guarded(arguments: list[str]) -> int:
-    """The exit code: 0, or 1 with one line on stderr for what the user can mend, or 130 for Ctrl-C."""
+    """The exit code: 0; 1 with one line on stderr for what the user can mend; 130 for Ctrl-C."""
     try:
         if _many_ranks() and "--dry" in arguments:  # nothing to share: rank 0 says it
             return _dispatch(arguments) if os.environ["RANK"] == "0" else 0
@@ -111,7 +112,7 @@ def _sweep(overrides: list[str]) -> int:
             with launch.prepared(engine, overrides, runs) as settings:
                 _hydra_app(["--multirun", *allow_network_options(overrides), *settings])
     finally:
-        states = _close(runs)
+        states = _print_states(runs)
     return 0 if states <= {*records.FINISHED, "running"} else 1
 
 
@@ -122,11 +123,10 @@ def _hydra_app(arguments: list[str]) -> None:
 
 
 def job(composed: DictConfig) -> str:
-    """One run of a sweep, in whatever process the launcher chose. A failure is said at once; the
-    other runs go on.
+    """One run of a sweep, in whatever process the launcher chose.
 
-    Slurm starts one such process per rank: all of them train the run, and the first one speaks and
-    writes.
+    A failure is said at once; the other runs go on. Slurm starts one such process per rank: all of
+    them train the run, and the first one speaks and writes.
     """
     overrides = list(HydraConfig.get().overrides.task)
     launch.claim()
@@ -147,10 +147,8 @@ def job(composed: DictConfig) -> str:
         return "failed"
 
 
-def _close(runs: list[Run]) -> set[str]:
-    """Prints every run with its state on disk, one that serves several batches once; returns the
-    states.
-    """
+def _print_states(runs: list[Run]) -> set[str]:
+    """Prints each run folder of a sweep with its state on disk; returns the states."""
     table = Table("data", "model", "norm", "batch", "seed", "state", "top-1 error %", box=None, pad_edge=False)
     by_folder = {run.folder: run for run in runs}
     states = {folder: records.state(folder) for folder in by_folder}
@@ -185,8 +183,9 @@ def _lead(run: Run, overrides: list[str], in_sweep: bool) -> str:
 
 
 def _ranks(arguments: list[str]) -> int:
-    """One process group for the whole launch. Rank 0 leads; the others run each Run it broadcasts,
-    until None.
+    """One process group for the whole launch.
+
+    Rank 0 leads; the others run each Run it broadcasts, until None.
     """
     from normbench.parallel import dist
 
@@ -224,9 +223,8 @@ def _as_rank(run: Run, overrides: list[str]) -> str:
     dist.start(run.device)
     try:
         status = execute(run, overrides, say=dist.rank() == 0, in_sweep=True).status
-    # which every rank meets alike; after anything else they are out of step
     except (ConfigError, records.Busy):
-        dist.stop()
+        dist.stop()  # every rank meets these alike; after anything else they are out of step
         raise
     dist.stop()
     return status

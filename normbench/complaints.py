@@ -1,4 +1,7 @@
-"""What Hydra refuses, said in one line: which override, the choices, the nearest of them. No torch."""
+"""What Hydra refuses, said in one line: which override, the choices, the nearest of them.
+
+No torch.
+"""
 
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -48,9 +51,7 @@ def explain(overrides: list[str], error: Exception) -> str:
 
 
 def _no_such_choice(override: Override, error: MissingConfigException) -> str | None:
-    """What to say of an override that chooses a file of conf/ that is not there; None for another
-    override.
-    """
+    """What to say where an override chooses a file that conf/ does not have; None otherwise."""
     key, value = override.key_or_group, str(override.value())
     if error.missing_cfg_file != f"{key}/{value}":
         return None
@@ -77,9 +78,7 @@ def _no_such_key(key: str, overrides: list[str], keys: list[str]) -> str | None:
 
 
 def unknown(node: DictConfig, schema: type) -> str | None:
-    """The first key that + added to a part of the configuration whose keys are fixed, and that
-    nobody would read.
-    """
+    """The first key that + added where the keys are fixed, so that nobody would read it."""
     known = {f.name: f for f in fields(schema)}
     for key in map(str, node):
         if key not in known:

@@ -32,8 +32,7 @@ for _name in set(plugins.offered()) - set(plugins.builtin()):
 
 
 def run_of(overrides: list[str], files: bool = True) -> Run:
-    """The run that these overrides make; raises ConfigError, one line, for anything wrong with
-    them.
+    """The run that these overrides make; raises ConfigError, one line, for what is wrong.
 
     files: whether the data set's files have to be there.
     """
@@ -41,9 +40,7 @@ def run_of(overrides: list[str], files: bool = True) -> Run:
 
 
 def runs_of(overrides: list[str], files: bool = True) -> list[Run]:
-    """The runs of a sweep in the order in which they are launched; a run that serves several
-    batches once for each.
-    """
+    """The runs of a sweep in the order of their launch, one for each combination."""
     return [run for _, run in planned(overrides, files)]
 
 
@@ -78,25 +75,19 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
 
 
 def allow_network_options(overrides: list[str]) -> list[str]:
-    """Lets model.options.dropout=0.5 set a keyword argument of the network that its yaml does not
-    list.
-    """
+    """Lets model.options.dropout=0.5 set an argument of the network that its yaml does not list."""
     return [f"++{o}" if o.startswith("model.options.") else o for o in overrides]
 
 
 def _network_defaults(name: str) -> dict[str, Any]:
-    """The options of conf/model/<name>.yaml, whose values a label leaves out; none where there is
-    no such file.
-    """
+    """The options of conf/model/<name>.yaml, which a label leaves out; none without that file."""
     path = paths.conf() / "model" / f"{name}.yaml"
     return dict(plugins.read(path).get("options") or {}) if path.exists() else {}
 
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra's global state for the length of one composition; inside a Hydra app its own is put
-    back.
-    """
+    """Sets Hydra's global state for one composition; inside a Hydra app, puts its own back."""
     had = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -129,11 +120,10 @@ def _sweeper_params(overrides: list[str]) -> dict[str, Any]:
 
 
 class _Composer:
-    """Composes the runs of a sweep: Hydra once for each choice of groups, values like batch=2 set
-    in copies of that.
+    """Composes the runs of a sweep: through Hydra once for each choice of groups.
 
-    Composing takes Hydra 60 ms, and a study has hundreds of runs. What a copy does not take is left
-    to Hydra to refuse.
+    Values like batch=2 are set in copies of that: composing takes Hydra 60 ms, and a study has
+    hundreds of runs. What a copy does not take is left to Hydra to refuse.
     """
 
     def __init__(self) -> None:
@@ -171,7 +161,5 @@ def _product(overrides: list[str]) -> list[list[str]]:
 
 
 def _no_hydra(overrides: list[str]) -> list[str]:
-    """Without hydra's own settings, which say how a sweep is launched and nothing about an
-    experiment.
-    """
+    """The overrides without hydra's own settings, which only say how a sweep is launched."""
     return [o for o in overrides if not re.match(r"[+~]*hydra[./=]", o)]

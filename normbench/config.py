@@ -1,5 +1,6 @@
-"""What a user can set, as typed: the schema that Hydra fills in. checks.py has the rules, runs.py
-what a run makes of it.
+"""What a user can set, as typed: the schema that Hydra fills in.
+
+checks.py has the rules, runs.py what a run makes of it.
 
 Science fields fix the numbers. Fields marked HARDWARE only say where, how fast and under what name
 a run happens, so they never fork a run. Nothing here imports torch: a typo is answered before torch
@@ -25,8 +26,9 @@ TRACKERS = ("none", "wandb")
 
 
 class ConfigError(ValueError):
-    """A value the user can mend. Its text is one line: the rule, the value seen, what to type
-    instead.
+    """A value the user can mend.
+
+    Its text is one line: the rule, the value seen, what to type instead.
     """
 
 
@@ -85,7 +87,7 @@ class Recipe:
     freeze_from: float | None = None
 
     def frozen(self, epochs_done: int) -> bool:
-        """Whether the epoch that follows `epochs_done` finished ones trains with fixed statistics."""
+        """Whether the epoch after `epochs_done` finished ones trains with fixed statistics."""
         return self.freeze_from is not None and epochs_done >= self.freeze_from * self.epochs - 1e-9
 
 
@@ -124,8 +126,9 @@ class Launcher:
 
 @dataclass
 class Config:
-    """Every key of the command line with its default. Values as typed: nothing changes one after
-    Hydra filled it in.
+    """Every key of the command line with its default.
+
+    Values as typed: nothing changes one after Hydra filled it in.
     """
 
     model: Model = field(default_factory=Model)

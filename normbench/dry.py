@@ -1,6 +1,4 @@
-"""`--dry`: shows what a command would train, how much of it is on disk, and what the rest costs.
-Writes nothing. No torch.
-"""
+"""`--dry`: shows what a command would train, and what of it is done. Writes nothing. No torch."""
 
 import shlex
 from pathlib import Path
@@ -14,8 +12,7 @@ from normbench.runs import Run
 
 
 def show(composed: list[tuple[list[str], Run]], typed: list[str], sweep: bool) -> None:
-    """Prints the runs of a command, their states and costs, and the commands that start what is
-    left of them.
+    """Prints the runs of a command with states and costs, and the commands that start the rest.
 
     composed: each run with the overrides that make it. typed: the overrides of the whole command.
     sweep: whether with -m.
@@ -83,9 +80,7 @@ def _measure(planned: list[PlannedRun]) -> str:
 
 
 def _commands(planned: list[PlannedRun], typed: list[str], sweep: bool) -> list[str]:
-    """The command of the whole sweep, and that of each run that is neither finished nor being
-    trained.
-    """
+    """The commands that start the rest: the whole sweep's, and each unfinished run's own."""
     unfinished = [each for each in planned if each.epochs_left and each.state != "running"]
     if not unfinished:
         running = sum(each.state == "running" for each in planned)

@@ -1,5 +1,7 @@
-"""env.json: what a run's numbers were made with. No environment variables, which may hold
-secrets."""
+"""env.json: what a run's numbers were made with.
+
+No environment variables, which may hold secrets.
+"""
 
 import platform
 import subprocess

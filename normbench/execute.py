@@ -16,8 +16,9 @@ from normbench.runs import Run
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ended with. top1_error_pct: the median over the last 5 epochs; None for a run that
-    diverged.
+    """What a run ended with.
+
+    top1_error_pct: the median over the last 5 epochs; None for a run that diverged.
     """
 
     status: str
@@ -97,9 +98,7 @@ def _hold(folder: Path, held: ExitStack) -> str | None:
 
 
 def _begin(run: Run) -> None:
-    """Records an attempt: removes an earlier failure, or with overwrite=true everything, and writes
-    config.yaml.
-    """
+    """Clears an earlier failure, or with overwrite=true everything, and writes config.yaml."""
     stale = ["error.json"]
     if run.overwrite:
         stale += ["config.yaml", "env.json", "epochs.jsonl", "probes.jsonl", "checkpoint.pt", "result.json"]
@@ -110,9 +109,7 @@ def _begin(run: Run) -> None:
 
 
 def _record_failure(run: Run, error: Exception, in_sweep: bool) -> None:
-    """error.json; of a run that was refused before its first step, outside a sweep, nothing is left
-    instead.
-    """
+    """Writes error.json; outside a sweep, removes a run that was refused before its first step."""
     refused = isinstance(error, ConfigError) and not (run.folder / "checkpoint.pt").exists()
     if refused and not in_sweep:
         _remove(run.folder, Path(run.out))
@@ -134,8 +131,9 @@ def _remove(folder: Path, out: Path) -> None:
 
 
 def _train(run: Run, command: list[str], say: bool) -> None:
-    """Builds everything, trains, and writes result.json last. Every rank runs it; rank 0 alone
-    writes.
+    """Builds everything, trains, and writes result.json last.
+
+    Every rank runs it; rank 0 alone writes.
     """
     import torch  # here and below, since torch is loaded only where a run has to be trained
 
@@ -192,8 +190,9 @@ def _train(run: Run, command: list[str], say: bool) -> None:
 
 
 def _out_of_memory(run: Run, world_size: int) -> Exception:
-    """What a rank says whose images do not fit. Several ranks end with it, as with any rank's
-    failure.
+    """What a rank says whose images do not fit.
+
+    Several ranks end with it, as with any rank's failure.
     """
     kind = ConfigError if world_size == 1 else RuntimeError
     workers = run.workers // world_size

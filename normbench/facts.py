@@ -1,5 +1,4 @@
-"""What each data set is: the facts of conf/data/<name>.yaml, read without torch and without the
-data set's files.
+"""What each data set is: the facts of conf/data/<name>.yaml, read without torch or its files.
 
 A data set is that yaml and the loader it names, normbench/data/<loader>.py. Its facts are no
 options: nothing on the command line changes them, and no identity or record repeats them.
@@ -50,9 +49,7 @@ def names() -> list[str]:
 
 
 def of(name: str) -> Facts:
-    """The facts of a data set; raises ConfigError where its yaml cannot be read or does not say
-    them.
-    """
+    """The facts of a data set; raises ConfigError where its yaml does not say them."""
     return _read(paths.conf() / "data" / f"{name}.yaml")
 
 

@@ -1,5 +1,6 @@
-"""Where the runs of a sweep are trained, and what each gets of the machine. torch is loaded only to
-count GPUs.
+"""Where the runs of a sweep are trained, and what each gets of the machine.
+
+torch is loaded only to count GPUs.
 
 joblib   this machine: a process claims one GPU for its life, or has its part of the cores
 ray      a Ray cluster, this machine where no other is named: Ray hands out GPUs and cores
@@ -41,9 +42,7 @@ def check(engine: str) -> None:
 
 @contextmanager
 def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[list[str]]:
-    """Everything that engine needs around the launching of these runs; yields its settings, the
-    user's own left out.
-    """
+    """Prepares the engine for these runs; yields its settings, less those that the user gave."""
     if engine == "basic":
         yield []
         return
@@ -80,8 +79,9 @@ def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[lis
 
 @dataclass(frozen=True)
 class Allotment:
-    """How many jobs run at a time and what each of them gets. gpus: of each job; the same one may
-    come several times.
+    """How many jobs run at a time and what each of them gets.
+
+    gpus: of each job; the same one may come several times.
     """
 
     jobs: int
@@ -90,9 +90,7 @@ class Allotment:
 
     @classmethod
     def of(cls, runs: int, cores: int, gpus: list[str], per_gpu: int, jobs: int | None = None) -> "Allotment":
-        """jobs: what the user asked for, negative ones counted back from the number of cores as
-        joblib does.
-        """
+        """jobs: what the user asked for; -1 is one per core, -2 one fewer, as for joblib."""
         if jobs is None:
             jobs = min(runs, len(gpus) * per_gpu or cores)
         elif jobs < 0:
@@ -108,9 +106,7 @@ class Allotment:
 
 
 def _ray(allotment: Allotment, per_gpu: int, given: dict[str, str]) -> dict[str, str]:
-    """Ray's settings: what a run takes of it, and a local cluster of the size that was counted
-    here.
-    """
+    """Ray's settings: what a run takes, and a local cluster of the size that was counted here."""
     ray = "hydra.launcher.ray"
     settings = {f"{ray}.remote.num_cpus": str(allotment.threads), f"{ray}.init.logging_level": "warning"}
     if allotment.gpus:
@@ -172,8 +168,9 @@ _held: list[int] = []  # the open slot file: its lock falls with the process, ho
 
 
 def claim() -> None:
-    """Claims a free GPU slot for this process, before torch counts the GPUs; no-op without slots,
-    and the second time.
+    """Claims a free GPU slot for this process; no-op without slots, and the second time.
+
+    To be called before torch counts the GPUs.
     """
     folder = os.environ.get(SLOTS)
     if folder is None or _held or not (slots := sorted(Path(folder).iterdir())):

@@ -1,5 +1,6 @@
-"""results/profile.csv: what norms cost, as normbench.profile measured it. One row per norm, shape
-and machine. No torch.
+"""results/profile.csv: what norms cost, as normbench.profile measured it.
+
+One row per norm, shape and machine. No torch.
 """
 
 import csv

@@ -58,8 +58,7 @@ class PlannedRun:
 
 
 def plan(composed: list[tuple[list[str], Run]]) -> tuple[list[PlannedRun], list[str]]:
-    """The runs, one that serves several batches once, and what there is to say about their numbers
-    of images.
+    """The runs, each folder once, and what there is to say about their numbers of images.
 
     composed: each run with the overrides that make it. Raises ConfigError where a folder holds too
     few images.
@@ -90,9 +89,7 @@ def _planned(overrides: list[str], run: Run, train_images: int, test_images: int
 
 
 def _as_typed(overrides: list[str]) -> list[str]:
-    """As one would type them: the experiment first, and without the ++ that compose adds to a
-    network's options.
-    """
+    """As one would type them: the experiment first, without the ++ before a network's options."""
     plain = [o.removeprefix("++") if o.startswith("++model.options.") else o for o in overrides]
     return sorted(plain, key=lambda o: not o.startswith("experiment="))
 
@@ -101,10 +98,10 @@ def _as_typed(overrides: list[str]) -> list[str]:
 
 
 def _with_images_counted(run: Run) -> tuple[Run, int, int, str]:
-    """The run, its training and test images, and what there is to say about them: counted, or those
-    of the release.
+    """The run, its numbers of training and test images, and what there is to say about them.
 
-    In a folder that is there the classes are counted too: they tell one run from another.
+    Where the data set is folders of images and they are there, images and classes are counted: the
+    classes tell one run from another. Elsewhere the numbers are those of the release.
     """
     name, known = run.data.name, facts.of(run.data.name)
     train, test = known.train_images, known.test_images
@@ -133,8 +130,7 @@ def _count(folder: Path) -> int:
 
 
 def match(planned: list[PlannedRun], rows: list[Row]) -> str | None:
-    """Gives each run its row of the profile, all of one machine, and returns the machine; None
-    where no row fits.
+    """Gives each run its row of the profile, all of one machine; returns the machine, or None.
 
     The machine is the one measured last; of those of one day, the one with rows for most runs.
     """
@@ -152,8 +148,9 @@ def match(planned: list[PlannedRun], rows: list[Row]) -> str | None:
 
 
 def _fits(row: Row, run: Run) -> bool:
-    """Whether the row was measured on what the run trains. How the SGD batch is split is nothing to
-    a batch-free run.
+    """Whether the row was measured on what the run trains.
+
+    How the SGD batch is split is nothing to a batch-free run.
     """
     asked = {"label": run.norm.label, "data": run.data.name, "model": run.model.label, "precision": run.precision}
     asked |= {"sgd_batch": str(run.sgd_batch)}

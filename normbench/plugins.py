@@ -1,5 +1,4 @@
-"""Norms that installed packages offer: the entry-point group normbench.norms, and the yaml beside
-each class. No torch.
+"""Norms that installed packages offer: entry points, and the yaml beside each class. No torch.
 
 A package's pyproject.toml names the class, `[project.entry-points."normbench.norms"]` with `frn2 =
 "package.module:Class"`, and frn2.yaml lies beside the file that holds it: what
@@ -34,7 +33,7 @@ def builtin() -> list[str]:
 
 @cache
 def offered() -> dict[str, list[EntryPoint]]:
-    """What installed packages offer, by norm name; a list, since two packages may claim one name."""
+    """What installed packages offer, by norm name; two packages may claim one name."""
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         if entry not in found.setdefault(entry.name, []):
@@ -98,7 +97,10 @@ def meanings(name: str) -> dict[str, list[str]]:
 
 @cache
 def read(path: Path) -> dict[str, Any]:
-    """A yaml as it stands, interpolations too. Read once, so not to be changed; raises ConfigError."""
+    """A yaml as it stands, interpolations too.
+
+    Read once, so not to be changed; raises ConfigError.
+    """
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as e:
@@ -111,9 +113,7 @@ def _claim(entry: EntryPoint) -> str:
 
 
 def _yaml_beside(entry: EntryPoint) -> Path | None:
-    """<name>.yaml beside the file of the entry point's module, which is not imported: nor are the
-    packages around it.
-    """
+    """<name>.yaml beside the file of the entry point's module; no module or package is imported."""
     module, *inner = entry.module.split(".")
     try:
         spec = importlib.util.find_spec(module)

@@ -1,5 +1,6 @@
-"""`python -m normbench.profile norm=bn,gn,frn batch=2,32`: what a norm costs, as rows of
-results/profile.csv.
+"""`python -m normbench.profile norm=bn,gn batch=2,32`: measures what norms cost.
+
+The rows go to results/profile.csv.
 
 Takes the config of a run, with lists as in a sweep, and needs no data: only the shapes matter. One
 process plays all of the workers, as in a run without torchrun; workers=1 measures a single one.
@@ -21,9 +22,7 @@ if TYPE_CHECKING:  # torch is loaded once the overrides are known to be right
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measures every run, prints the table and writes its rows, each over an older one of the same
-    key.
-    """
+    """Measures every run, prints a table, and writes rows over older ones of the same key."""
     reader = command.bare_parser("profile", "Measures speed and memory of norms in training and in inference.")
     reader.add_argument("overrides", nargs="*", metavar="key=value", help="the config, as for a sweep")
     reader.add_argument("--seconds", type=float, default=3.0, help="of timing for each row, about (%(default)g)")
@@ -75,9 +74,7 @@ def row_of(network: "TimedNetwork") -> measured.Row:
 
 
 def _by_shape(runs: list[Run]) -> list[list[Run]]:
-    """The runs that differ in the norm alone together, in their order; one of several that differ
-    in the seed.
-    """
+    """Puts runs together that differ in the norm alone; of several seeds it takes the first."""
     shapes: dict[Any, dict[str, Run]] = {}
     for r in runs:
         shape = r.data.name, r.data.image_size, r.model.label, r.batch, r.workers, r.precision, r.device, r.threads

@@ -1,5 +1,6 @@
-"""Shows how a run goes: a bar on a terminal, one line per epoch elsewhere. Also the sign of life on
-disk.
+"""Shows how a run goes: a bar on a terminal, one line per epoch elsewhere.
+
+Also the sign of life on disk.
 """
 
 import os
@@ -20,8 +21,9 @@ TOUCH_SECONDS = 30.0
 
 
 class Progress:
-    """Is told of every step and every row. A null object where it is not enabled: other ranks,
-    quiet callers.
+    """Is told of every step and every row.
+
+    A null object where it is not enabled: other ranks, quiet callers.
     """
 
     def __init__(self, run: Run, train_images: int, enabled: bool) -> None:

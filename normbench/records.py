@@ -1,5 +1,6 @@
-"""The run folder: the only source of truth about a run. Written by rank 0, read by everybody,
-without torch.
+"""The run folder: the only source of truth about a run.
+
+Written by rank 0, read by everybody, without torch.
 
 config.yaml     resolved config, written once; every value is JSON on one line, so it reads fast and is still YAML
 env.json        versions, commit, device, command, what the norm became in each layer
@@ -64,9 +65,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved config with its "format"; raises ValueError where it is not one of ours or newer
-    than we know.
-    """
+    """The config with its "format"; raises ValueError for one that is not ours or is newer."""
     text = (folder / "config.yaml").read_text(encoding="utf-8")
     try:
         pairs = (line.partition(": ") for line in text.splitlines())
@@ -100,8 +99,9 @@ def append_probe(folder: Path, row: dict[str, Any]) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows in the order of their epochs. A torn line is absent; of two rows of one epoch the
-    later one counts.
+    """The rows in the order of their epochs.
+
+    A torn line is absent; of two rows of one epoch the later one counts.
     """
     return _read(folder / "epochs.jsonl", "epoch")
 
@@ -176,9 +176,7 @@ def _holder(folder: Path) -> dict[str, Any] | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host started, as the kernel counts: tells a reused process number from
-    the old one.
-    """
+    """When a process of this host started, in the kernel's count: a reused number has another."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
             return f.read().rpartition(")")[2].split()[19]

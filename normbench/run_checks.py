@@ -1,5 +1,6 @@
-"""The rules on what follows from the typed values. A broken one is a ConfigError: rule, value, what
-to type. No torch.
+"""The rules on what follows from the typed values.
+
+A broken one is a ConfigError: rule, value, what to type. No torch.
 """
 
 import math
@@ -13,7 +14,7 @@ from normbench.runs import Run
 
 
 def check_train_size(run: Run, train_images: int) -> None:
-    """The rule that an epoch has at least one step; asked again once a folder's images are counted."""
+    """An epoch has at least one step. Asked again once a folder's images are counted."""
     if run.data.train_images is not None and (run.data.train_size or 0) > run.data.train_images:
         raise ConfigError(
             f"data.train_size={run.data.train_size} is more than the {run.data.train_images} training images "
@@ -48,8 +49,7 @@ def check_labels(run: Run) -> None:
 
 
 def with_classes_counted(data: Data) -> Data:
-    """The data with as many classes as its folder has, so that two different folders are never
-    taken for one run.
+    """The data with its folder's number of classes, which tells runs on two folders apart.
 
     Raises ConfigError where data.root lacks the folders that the data set needs, unless they are to
     be downloaded.

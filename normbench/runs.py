@@ -1,5 +1,6 @@
-"""A run as a value: what was asked for, and all that follows from it by arithmetic. compose.py
-makes it. No torch.
+"""A run as a value: what was asked for, and all that follows from it by arithmetic.
+
+compose.py makes it. No torch.
 """
 
 import hashlib
@@ -14,8 +15,9 @@ from normbench.config import Config, Data, Launcher, Recipe, Tracker, Train
 
 @dataclass(frozen=True)
 class Norm:
-    """The norm of a run. options: as in conf/norm/<name>.yaml. label: the name, and the options
-    that differ from there.
+    """The norm of a run.
+
+    options: as in conf/norm/<name>.yaml. label: the name, and the options that differ from there.
     """
 
     name: str
@@ -30,8 +32,9 @@ class Norm:
 
 @dataclass(frozen=True)
 class Network:
-    """The network of a run. options: its keyword arguments. label: the name, and the options that
-    differ from its yaml's.
+    """The network of a run.
+
+    options: its keyword arguments. label: the name, and the options that differ from its yaml's.
     """
 
     name: str
@@ -50,11 +53,11 @@ class Watched:
 
 @dataclass(frozen=True)
 class Run:
-    """One training, settled: every number that trains or names it. Equal runs have equal
-    identities.
+    """One training, settled: every number that trains or names it.
 
     The fields are Config's, with what was left open filled in. Nothing changes a run or a part of
-    one; dataclasses.replace makes another, whose identity and folder follow.
+    one; dataclasses.replace makes another, whose identity and folder follow. Equal runs have equal
+    identities.
     """
 
     model: Network
@@ -108,17 +111,13 @@ class Run:
 
     @cached_property
     def identity(self) -> str:
-        """Eight hexadecimal digits of the SHA-256 of the science fields: equal runs, equal
-        identity.
-        """
+        """Eight hexadecimal digits of the SHA-256 of the science fields."""
         text = json.dumps(science(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def split(self) -> str:
-        """How the SGD batch is split: b<batch>x<workers>, or any<sgd_batch> where that makes no
-        difference.
-        """
+        """How the SGD batch is split: b<batch>x<workers>; any<sgd_batch> where that is free."""
         return f"any{self.sgd_batch}" if self.batch_free else f"b{self.batch}x{self.workers}"
 
     @cached_property
@@ -128,9 +127,7 @@ class Run:
         return place / self.split / f"s{self.seed}-{self.identity}"
 
     def headline(self, train_images: int | None = None) -> str:
-        """The run and its arithmetic in one line. train_images: how many there are, once that is
-        known.
-        """
+        """The run and its arithmetic in one line. train_images: the number of them, once known."""
         line = (
             f"{self.data.name} {self.model.name} {self.norm.label} seed={self.seed}: {self.protocol}, "
             f"batch={self.batch} x workers={self.workers} = sgd_batch={self.sgd_batch}, "

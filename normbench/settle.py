@@ -1,4 +1,5 @@
 """From a Config, as typed, to a Run: fills in what was left open, and checks what follows from it.
+
 No torch.
 """
 
@@ -93,9 +94,7 @@ def _watched(probe: Probe) -> Watched | None:
 
 
 def _workers_and_sgd_batch(config: Config) -> tuple[int, int]:
-    """One of the two is given, as the protocol says; the other follows from sgd_batch = batch x
-    workers.
-    """
+    """One of the two is given, the other follows: sgd_batch = batch x workers."""
     protocol, batch = config.protocol, config.batch
     if protocol.name == "per_worker":
         if protocol.sgd_batch is not None:

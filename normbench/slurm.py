@@ -1,6 +1,4 @@
-"""What Slurm says: which job this process is, whether another still runs, and a sweep's job array
-from start to end.
-"""
+"""What Slurm says: which job this is, whether another runs, how a sweep's job array goes."""
 
 import os
 import shutil
@@ -19,9 +17,7 @@ ALIVE = "RUNNING,COMPLETING,SUSPENDED,STOPPED"  # the states in which a job may 
 
 
 def this_job() -> str | None:
-    """Number and start of the job that this process belongs to: a requeued job keeps its number and
-    starts again.
-    """
+    """Number and start of this process's job: a requeued job keeps its number and starts again."""
     number = os.environ.get("SLURM_JOB_ID")
     return f"{number}.{os.environ.get('SLURM_RESTART_COUNT') or 0}" if number else None
 
@@ -63,9 +59,7 @@ def ranks() -> bool:
 
 
 def goes_on(folder: Path) -> bool:
-    """Whether this job was requeued after it had begun the run in this folder: overwrite=true has
-    done its work then.
-    """
+    """Whether this requeued job had begun the run in this folder: overwrite=true is done then."""
     if int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0 or "SUBMITIT_FOLDER" not in os.environ:
         return False
     number = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
@@ -88,9 +82,11 @@ def check() -> None:
 
 @contextmanager
 def submission(folder: Path) -> Iterator[None]:
-    """To be held while a sweep is launched. Hydra's launcher gives up with the first job that was
-    cancelled or killed; this waits for the others. What became of each is read from the disk as
-    everywhere."""
+    """To be held while a sweep is launched.
+
+    Hydra's launcher gives up with the first job that was cancelled or killed; this waits for the
+    others. What became of each is read from the disk as everywhere.
+    """
     import submitit
 
     before = _arrays(folder)

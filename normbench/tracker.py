@@ -1,7 +1,6 @@
-"""A mirror of the records on Weights & Biases, or a null object with the same methods. Never the
-source of truth.
+"""A mirror of the records on Weights & Biases, or a null object with the same methods.
 
-Nothing here can stop a run: a server that does not answer, a full disk or a key that is refused
+Never the source of truth, and nothing here can stop a run: a server that does not answer, a full disk or a key that is refused
 becomes one printed line.
 """
 
@@ -88,12 +87,10 @@ class WandbTracker(NoTracker):
         _quietly(lambda: self._run.log(row, step=row["epoch"]))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """The metric of record goes into the summary; the rows as a table and their curves into the
-        last epoch.
-        """
+        """Puts the metric of record into the summary, rows and curves into the last epoch."""
         summary: dict[str, Any] = {"status": result["status"]}
         if result.get("seconds"):
-            # evaluation included
+            # evaluation included in the seconds
             summary["images_per_second"] = result["images_seen"] / result["seconds"]
         for key, value in result.items():
             if isinstance(value, dict):  # a metric: {median_last5, final}
@@ -119,7 +116,7 @@ class WandbTracker(NoTracker):
 
 
 def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
-    """The tracker that the run names, on the one rank that writes; elsewhere one that does nothing."""
+    """The tracker that the run names, on the rank that writes; elsewhere one that does nothing."""
     if not enabled or run.tracker.name == "none":
         return NoTracker()
     if run.tracker.mode not in MODES:
@@ -141,9 +138,7 @@ def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
 
 
 def _config(run: Run, folder: Path) -> dict[str, Any]:
-    """Every setting, the names under which the run is found, the commit, and what else it was made
-    with.
-    """
+    """Every setting, the run's names, the commit, and what else it was made with."""
     made_with = records.read_json(folder / "env.json") or {}
     return {
         **run.settings(),
@@ -158,7 +153,10 @@ def _config(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _names(run: Run) -> dict[str, Any]:
-    """Where the run stands on W&B. What W&B averages over a group differs in nothing but the seed."""
+    """Where the run stands on W&B.
+
+    What W&B averages over a group differs in nothing but the seed.
+    """
     model, norm = run.model.label, run.norm.label
     like = replace(run, seed=0).identity[:4]
     tags = [run.data.name, model, norm, run.protocol]

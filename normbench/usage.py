@@ -1,5 +1,6 @@
-"""`python -m normbench --help`. Hydra would load every option of every group for it, and take
-seconds. No torch.
+"""`python -m normbench --help`.
+
+Hydra would load every option of every group for it, and take seconds. No torch.
 """
 
 from omegaconf import OmegaConf
@@ -32,8 +33,9 @@ Keys, set as key=value:
 
 
 def text(overrides: list[str]) -> str:
-    """The help, with the keys and values that these overrides lead to. Raises ConfigError for a
-    wrong one.
+    """The help, with the keys and values that these overrides lead to.
+
+    Raises ConfigError for a wrong one.
     """
     groups = "\n".join(f"  {group}: {', '.join(_options(group))}" for group in GROUPS)
     return TEXT.format(groups=groups, keys=OmegaConf.to_yaml(composed(overrides)))

@@ -1,6 +1,7 @@
 """What a run means: derived values, rules, identity."""
 
-from dataclasses import asdict
+import pickle
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
@@ -118,3 +119,14 @@ def test_the_cells_of_a_sweep_are_those_that_hydra_composes_one_by_one(sweep: li
 def test_a_sweep_over_a_wrong_value_is_refused_as_the_value_alone() -> None:
     with pytest.raises(ConfigError, match=r"^batch=abc: Value 'abc' of type 'str' could not be converted to Integer$"):
         planned(["batch=2,abc"])
+
+
+def test_a_run_is_a_value_whose_names_follow_from_it() -> None:
+    run = run_of(["norm=gn", "batch=4", "protocol=per_worker", "probe.layer=last"])
+    with pytest.raises(FrozenInstanceError):
+        run.batch = 8  # type: ignore[misc]
+    assert run.folder == replace(run, overwrite=True, device="cpu").folder
+    other = replace(run, batch=8)
+    assert (other.identity, other.folder.name) != (run.identity, run.folder.name)
+    travelled = pickle.loads(pickle.dumps(run))
+    assert (travelled, travelled.folder) == (run, run.folder)

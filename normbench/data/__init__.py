@@ -1,6 +1,4 @@
-"""The data sets by name. Each is a loader of this folder, and the yaml in conf/data that names it
-and says what it is.
-"""
+"""The data sets by name: each a loader of this folder and the yaml in conf/data that names it."""
 
 import importlib
 
@@ -26,8 +24,10 @@ def image_shape(data: Data) -> tuple[int, int, int]:
 
 
 def build(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype, batch: int | None = None) -> Images:
-    """The data set that `data` names. seed: the run's, of the order and the augmentation. batch:
-    images per worker, which data.labels_per_batch needs to know.
+    """The data set that `data` names.
+
+    seed: the run's, of the order and the augmentation. batch: images per worker, which
+    data.labels_per_batch needs to know.
 
     Raises ConfigError for an option that the data set does not have, for missing files and for
     files it cannot read.

@@ -15,8 +15,9 @@ CROP_FLIP_DRAWS = SHIFTS * SHIFTS * 2  # outcomes of one image's crop and flip, 
 
 
 class Normalise:
-    """(x - mean) / sd per channel, on the device. mean and sd are on the scale of the stored
-    pixels.
+    """(x - mean) / sd per channel, on the device.
+
+    mean and sd are on the scale of the stored pixels.
 
     Computed in at least fp32 and rounded to `dtype` last: 16 bits are too few to subtract the mean
     in.
@@ -33,8 +34,7 @@ class Normalise:
 
 
 def crop_flip(images: Tensor, draw: Tensor) -> Tensor:
-    """Pad 4, random crop at the old size, horizontal flip with probability 1/2: of the whole batch
-    in one gather.
+    """Pads 4, crops at random, flips with probability 1/2: the whole batch in one gather.
 
     images: (N, C, H, W). draw: (N,) integers in [0, CROP_FLIP_DRAWS): image i is cropped at row
     draw//18, column draw//2 % 9 of its padded self, and flipped where draw is odd. The padding is
@@ -83,8 +83,6 @@ _EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8
 
 
 def lighting(image: Tensor, sd: float = 0.1) -> Tensor:
-    """Adds one random colour to the whole (3, H, W) image, drawn along the principal axes of
-    ImageNet's colours.
-    """
+    """Adds one random colour to a (3, H, W) image, drawn as ImageNet's colours vary."""
     colour = _EIGENVECTORS @ (torch.randn(3) * sd * _EIGENVALUES)
     return (image + colour.view(3, 1, 1)).clamp_(0, 1)

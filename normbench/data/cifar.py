@@ -13,8 +13,9 @@ from normbench.hints import first_line
 
 
 def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> InMemory:
-    """The data set in data.root, fetched there first where data.download says so. Raises
-    ConfigError without it.
+    """The data set in data.root, fetched there first where data.download says so.
+
+    Raises ConfigError without it.
     """
     known = facts.of(data.name)
     (images, labels), classes = _read(data, train=True)

@@ -1,5 +1,4 @@
-"""ImageNet's layout, train/<class>/* and val/<class>/*: decoded by loader processes, normalised on
-the device.
+"""ImageNet's layout: photos in train/<class>/ and val/<class>/, decoded by loader processes.
 
 Any class folders will do; the folder decides how many classes there are.
 """
@@ -30,8 +29,9 @@ class UnreadableImage(ConfigError):
 
 
 def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> "Folder":
-    """The images under data.root. Raises ConfigError where train/ and val/ are not there or not of
-    the same classes.
+    """The images under data.root.
+
+    Raises ConfigError where train/ and val/ are not there or not of the same classes.
     """
     size, resize = data.image_size, data.eval_resize
     if size is None or resize is None or resize < size:
@@ -74,9 +74,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _cores() -> int:
-    """One loader process per core that this process may use, at most 8; decoding gains nothing from
-    more.
-    """
+    """One loader process per core that this process may use, at most 8: more gain nothing."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return min(8, len(allowed))
 
@@ -96,8 +94,9 @@ def _list(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 class Folder(Images):
-    """A data set on disk. loader_processes decode ahead of the training; 0: the training process
-    does it itself.
+    """A data set on disk.
+
+    loader_processes decode ahead of the training; 0: the training process does it itself.
     """
 
     def __init__(
@@ -166,7 +165,7 @@ class Folder(Images):
 
 
 class _Plan:
-    """What a loader reads its next batches from: it outlives an epoch, so that its processes may."""
+    """What a loader reads its next batches from. It outlives an epoch, so its processes can."""
 
     def __init__(self) -> None:
         self.batches: Iterable[list[Item]] = ()
@@ -180,9 +179,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class Files(Dataset[tuple[Tensor, int]]):
-    """Images by Item; each one's randomness comes from its own Item, so whoever decodes it gets the
-    same pixels.
-    """
+    """Images by Item, which fixes their randomness: whoever decodes one gets the same pixels."""
 
     def __init__(self, paths: np.ndarray, labels: np.ndarray, transform: augment.Transform, seed: int) -> None:
         self.paths = paths
@@ -222,6 +219,5 @@ def decode(path: str) -> Image.Image:
             return image.convert("RGB")
     except UnidentifiedImageError:
         raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
-    # Pillow's ways to say no
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's
         raise UnreadableImage(f"{path}: cannot be decoded ({one_line(error)}); replace or remove it") from error

@@ -1,5 +1,4 @@
-"""A data set as training sees it: this rank's share of an epoch, of the test set, of a sample for
-exact statistics.
+"""A data set as training sees it: this rank's share of an epoch, of the test set, of a sample.
 
 A rank's share of an SGD batch comes as (x, y): x normalised, in the run's dtype, y the class
 numbers, both on the device. order.py decides who sees what when.
@@ -20,8 +19,9 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Images(ABC):
-    """A data set as training sees it. A subclass fetches; which images, and with which randomness,
-    is settled here.
+    """A data set as training sees it.
+
+    A subclass fetches; which images, and with which randomness, is settled here.
     """
 
     num_classes: int
@@ -45,8 +45,7 @@ class Images(ABC):
         return self._train(epoch, self._order(epoch, sgd_batch), order.shares(steps, sgd_batch, rank, world_size))
 
     def precise(self, count: int, sgd_batch: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        """What exact statistics are taken over: SGD batches as in training, the same ones at every
-        call.
+        """What exact statistics are taken over: training's SGD batches, the same at every call.
 
         As many whole ones as `count` images need, or as there are.
         """
@@ -57,8 +56,7 @@ class Images(ABC):
     def evaluation(
         self, rank: int = 0, world_size: int = 1, batch: int = 500, minibatch: int | None = None
     ) -> Iterator[Batch]:
-        """This rank's test images, `batch` at a time; over all ranks every test image exactly once,
-        none padded.
+        """This rank's test images, `batch` at a time; over all ranks each image exactly once.
 
         In a fixed shuffled order, every R-th image to a rank: the statistics of a mini-batch are
         not those of one class, and W/R local workers of n images see, with batch = n*W/R, the
@@ -80,9 +78,7 @@ class Images(ABC):
 
     @abstractmethod
     def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
-        """The augmented training images at those positions of that epoch's order, which is
-        `chosen`.
-        """
+        """The augmented training images at those positions of that epoch's order, `chosen`."""
 
     @abstractmethod
     def _test(self, chunks: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -95,9 +91,7 @@ class Arrays(NamedTuple):
 
 
 class InMemory(Images):
-    """A data set that lives on the device whole, as it is stored; a batch is one indexing,
-    augmented in one gather.
-    """
+    """A data set that lives whole on the device; a batch is one indexing and one gather."""
 
     def __init__(
         self,

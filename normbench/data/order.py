@@ -21,8 +21,9 @@ Epoch = int | str  # a training epoch by number, or a walk of its own by name ("
 
 
 def key(*words: int | str) -> int:
-    """A 64-bit number made of the words. Hashed, so that no two purposes, epochs or seeds share a
-    random stream.
+    """A 64-bit number made of the words.
+
+    Hashed, so that no two purposes, epochs or seeds share a random stream.
     """
     text = "\0".join(map(repr, words))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -39,8 +40,7 @@ def permutation(count: int, *words: int | str) -> np.ndarray:
 
 
 def by_labels(labels: np.ndarray, sgd_batch: int, batch: int, per_batch: int, *words: int | str) -> np.ndarray:
-    """The order of that name in which each worker's `batch` images of a step have `per_batch`
-    labels, equally often each.
+    """The order of that name in which a worker's batch has `per_batch` labels, equally often each.
 
     Batch Renorm's batches that are not i.i.d. (Ioffe 2017, Fig. 3: 16 random labels x 2 images).
     Each label's images are shuffled and dealt out in blocks of batch / per_batch; a worker's batch
@@ -80,9 +80,7 @@ def by_labels(labels: np.ndarray, sgd_batch: int, batch: int, per_batch: int, *w
 
 
 def first_of(count: int, size: int | None) -> np.ndarray:
-    """Which images `train_size` keeps: the first so many of a permutation that no seed changes, in
-    their own order.
-    """
+    """Which images `train_size` keeps: the first of a permutation that no seed changes, sorted."""
     return np.arange(count) if size is None else np.sort(permutation(count, "train_size")[:size])
 
 
@@ -94,7 +92,5 @@ def shares(steps: range, sgd_batch: int, rank: int, world_size: int) -> list[ran
 
 
 def worker_of(position: int, workers: int) -> int:
-    """The worker that the image at a position of the epoch's order belongs to, whichever rank plays
-    it.
-    """
+    """The worker that plays the image at a position of the epoch's order, on whichever rank."""
     return position % workers

@@ -1,6 +1,4 @@
-"""The residual networks for small images: He et al. 2016, "Deep Residual Learning for Image
-Recognition", section 4.2.
-"""
+"""The residual networks for small images: He et al. 2016 (arXiv:1512.03385), section 4.2."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,8 +9,7 @@ SHORTCUTS = ("A", "B")
 
 
 class CifarResNet(nn.Module):
-    """A 3x3 conv, three stages of n two-conv blocks, global average pooling and one linear layer:
-    6n+2 layers.
+    """A 3x3 conv, three stages of n two-conv blocks, global pooling, a linear layer: 6n+2 layers.
 
     (N, image_channels, H, W) -> (N, num_classes). The stages are width, 2 width and 4 width
     channels wide (the paper's width is 16); the second and the third begin with stride 2. Any H, W

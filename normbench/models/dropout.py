@@ -1,6 +1,4 @@
-"""Dropout whose mask depends on an image's place in the SGD batch, not on which process, or part of
-one, it is in.
-"""
+"""Dropout whose mask depends on an image's place in the SGD batch alone, not on who plays it."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +8,7 @@ from normbench.parallel import dist
 
 
 class PositionedDropout(nn.Module):
-    """Dropout with probability p: y = x mask / (1 - p) in training, y = x in evaluation (Srivastava
-    et al. 2014).
+    """Dropout: y = x mask / (1 - p) in training, y = x in evaluation (Srivastava et al. 2014).
 
     Every process draws the mask of the whole SGD batch and takes its own images' part of it, image
     i of rank r of R being at position r + iR. The generators of all ranks go in step, so one
@@ -43,9 +40,7 @@ class PositionedDropout(nn.Module):
 
 
 def position_dropout(model: nn.Module) -> nn.Module:
-    """Puts a PositionedDropout in the place of every dropout of torch, torchvision and timm that
-    depends on the images.
-    """
+    """Puts a PositionedDropout in the place of torch's, torchvision's and timm's dropouts."""
     for path, module in list(model.named_modules()):
         if (found := _positioned(module)) is not None:
             model.set_submodule(path, found.train(module.training))

@@ -1,5 +1,6 @@
-"""Initialisation, as the recipe asks for it. It works on the stock network; the norms then inherit
-gamma and beta.
+"""Initialisation, as the recipe asks for it.
+
+It works on the stock network; the norms then inherit gamma and beta.
 """
 
 import operator
@@ -83,9 +84,7 @@ def _before_dropout(network: fx.GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _is_shortcut(node: fx.Node, branch: fx.Node) -> bool:
-    """Whether a line without a fork leads back from node to something that branch, too, was
-    computed from.
-    """
+    """Whether a line without a fork leads back from node to something branch comes from, too."""
     sources, waiting = set(), [branch]
     while waiting:
         for source in waiting.pop().all_input_nodes:

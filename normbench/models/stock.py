@@ -1,4 +1,4 @@
-"""The stock networks by name, with BatchNorms in them: our CIFAR ResNets, torchvision's and timm's."""
+"""The stock networks by name, with BatchNorms: our CIFAR ResNets, torchvision's and timm's."""
 
 import re
 from collections.abc import Callable
@@ -20,8 +20,9 @@ EXPLICIT: dict[str, dict[str, Any]] = {"googlenet": {"init_weights": True}, "inc
 
 
 def build_stock(name: str, num_classes: int, image_channels: int, options: dict[str, Any]) -> nn.Module:
-    """The network as its authors define it, untrained. Raises ConfigError for an unknown name or
-    option.
+    """The network as its authors define it, untrained.
+
+    Raises ConfigError for an unknown name or option.
     """
     if cifar := re.fullmatch(r"cifar_resnet(\d+)", name):
         sizes = {"depth": int(cifar[1]), "num_classes": num_classes, "image_channels": image_channels}
@@ -64,7 +65,7 @@ def _timm(name: str, num_classes: int, image_channels: int, options: dict[str, A
 
 
 def _construct(name: str, make: Callable[..., nn.Module], fixed: dict[str, Any], options: dict[str, Any]) -> nn.Module:
-    """make(**fixed, **options), where what the user wrote wrongly becomes one line that names it."""
+    """make(**fixed, **options); what the user wrote wrongly becomes one line that names it."""
     if taken := sorted(set(fixed) & set(options)):
         raise ConfigError(f"model.options.{taken[0]}: follows from the data and the name, leave it out")
     try:

@@ -29,9 +29,7 @@ BATCH_NORMS = (F.batch_norm, torch.batch_norm)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a norm stands: the BatchNorm's module path, and the nodes of it, of the conv before and
-    the ReLU behind.
-    """
+    """Where a norm stands: the BatchNorm's module path and node, its conv's and its ReLU's."""
 
     layer: str
     node: fx.Node
@@ -40,8 +38,7 @@ class Place:
 
 
 def swap(model: nn.Module, make: Make) -> fx.GraphModule:
-    """The model with make(conv, relu, layer) in the place of every BatchNorm; the parameters keep
-    their names.
+    """The model with make(conv, relu, layer) for every BatchNorm; the parameters keep their names.
 
     model: a stock network, or its trace. It is used up: its other modules live on in the result.
     make: gets the conv or linear layer that feeds the BatchNorm, whether the BatchNorm's output
@@ -74,8 +71,9 @@ def swap(model: nn.Module, make: Make) -> fx.GraphModule:
 
 
 def norm_layers(model: nn.Module) -> dict[str, Norm]:
-    """The norms of a built model by module path, in the order in which an image meets them. Sees
-    through a DDP wrapper.
+    """The norms of a built model by module path, in the order in which an image meets them.
+
+    Sees through a DDP wrapper.
     """
     network = next(m for m in model.modules() if isinstance(m, fx.GraphModule))
     found = ((str(node.target), module_of(network, node)) for node in network.graph.nodes)
@@ -83,9 +81,7 @@ def norm_layers(model: nn.Module) -> dict[str, Norm]:
 
 
 def places(network: fx.GraphModule) -> list[Place]:
-    """Every BatchNorm of a traced network, in the order of the graph; raises ConfigError where a
-    norm could not stand.
-    """
+    """Every BatchNorm of a traced network, in order; raises ConfigError where no norm can stand."""
     found = []
     for node in network.graph.nodes:
         if calls(node, BATCH_NORMS):
@@ -152,8 +148,9 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
-    """The model as a graph of layers, in training mode. It shares its modules with the model, which
-    is used up.
+    """The model as a graph of layers, in training mode.
+
+    It shares its modules with the model, which is used up.
 
     Raises ConfigError for a module that torch.fx cannot follow, where training and evaluation take
     different ways, and for a model without BatchNorm, whose graph nobody would need.
@@ -199,7 +196,7 @@ def _where(node: fx.Node) -> str:
 
 
 def _split_fused_activations(network: fx.GraphModule) -> None:
-    """timm's BatchNormAct2d acts by itself; its dropout and its activation become nodes behind it."""
+    """Makes the dropout and activation inside timm's BatchNormAct2d nodes behind it."""
     for node in list(network.graph.nodes):
         module, last = module_of(network, node), node
         if not isinstance(module, _BatchNorm):
@@ -238,9 +235,7 @@ def _module(network: fx.GraphModule, node: fx.Node) -> nn.Module:
 
 
 def calls(node: fx.Node, functions: tuple[Any, ...]) -> bool:
-    """Whether the node calls one of these functions, or, where a string stands among them, tensor
-    methods.
-    """
+    """Whether the node calls one of these functions or, given as strings, tensor methods."""
     return node.op in ("call_function", "call_method") and node.target in functions
 
 

@@ -1,5 +1,6 @@
-"""The process group, and what one process does in its place: nothing. The code path for one process
-is that for eight.
+"""The process group, and what one process does in its place: nothing.
+
+The code path for one process is that for eight.
 """
 
 import os
@@ -86,8 +87,9 @@ def first_answer(value: Any) -> Any:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks. Every rank's loss depends on every rank's input, so the gradient is
-    summed as well.
+    """The sum over ranks.
+
+    Every rank's loss depends on every rank's input, so the gradient is summed as well.
     """
 
     @staticmethod
@@ -120,8 +122,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def all_workers(x: Tensor, axis: int = 0) -> Tensor:
-    """What the local workers of each rank have along an axis, as all workers' in their order:
-    worker r + jR is j of rank r.
+    """What each rank's local workers have along an axis, as all workers': r + jR is j of rank r.
 
     No gradient goes back through it.
     """
@@ -139,7 +140,7 @@ def own_workers(x: Tensor, axis: int = 0) -> Tensor:
 
 
 def equalize(buffers: Iterable[Tensor], average: bool = False) -> None:
-    """Gives every rank rank 0's values, or their mean over the ranks, before evaluating or saving."""
+    """Gives every rank the values of rank 0, or their mean over the ranks, in place."""
     if world_size() == 1:
         return
     for buffer in buffers:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 
 def split(x: Tensor, workers: int) -> Tensor:
-    """(n*w, C, ...) as (n, w*C, ...): channel j*C + c holds channel c of worker j. A free view of a
-    contiguous tensor.
+    """(n*w, C, ...) as (n, w*C, ...): channel j*C + c holds channel c of worker j.
+
+    A free view of a contiguous tensor.
     """
     if workers == 1:
         return x

@@ -1,6 +1,4 @@
-"""checkpoint.pt: everything the next step depends on, so that a run that was cut goes on bitwise as
-if it had not been.
-"""
+"""checkpoint.pt: all that the next step depends on, so that a cut run goes on bitwise the same."""
 
 import os
 from collections.abc import Iterator
@@ -32,8 +30,7 @@ class Position:
 def save(
     folder: Path, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> None:
-    """Writes aside and renames: the previous checkpoint is there until the new one is whole on the
-    disk.
+    """Writes aside and renames: the previous checkpoint is there until the new one is whole.
 
     Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's
     histories are those of all workers.
@@ -60,8 +57,7 @@ def save(
 def resume(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> Position | None:
-    """Puts everything back as it was saved, on each rank what its workers remember; None where
-    there is no checkpoint.
+    """Puts back what was saved, on each rank its own workers' part; None without a checkpoint.
 
     Rank 0 reads it for all: the other ranks may be on machines that do not see the folder.
     """

@@ -1,6 +1,4 @@
-"""What a step costs: seconds in training and in inference, and bytes. On random images, so on no
-data set's files.
-"""
+"""What a step costs: seconds in training and in inference, and bytes. On random images."""
 
 import time
 from collections.abc import Callable
@@ -18,9 +16,7 @@ ROUNDS = 5
 
 
 class TimedNetwork:
-    """One run's network, ready for training steps and for inference on an SGD batch of random
-    images.
-    """
+    """One run's network, ready to train on and to infer from an SGD batch of random images."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
         shape, n = data.image_shape(run.data), run.sgd_batch
@@ -49,8 +45,9 @@ class TimedNetwork:
             self.model(self.images)
 
     def saved_bytes(self) -> int:
-        """What a forward pass keeps for the backward pass: each storage once and whole; not what is
-        there in any case.
+        """What a forward pass keeps for the backward pass, each storage once and whole.
+
+        Without what is there in any case: parameters, buffers, images, labels.
         """
         resident = (*self.model.parameters(), *self.model.buffers(), self.images, self.labels)
         there = {t.untyped_storage().data_ptr() for t in resident}
@@ -77,8 +74,7 @@ class TimedNetwork:
 
 
 def measure(runs: list[Run], seconds: float) -> list[TimedNetwork]:
-    """The networks of runs of one shape, timed in turns for about `seconds` each; each steps at
-    least once.
+    """The networks of runs of one shape, timed in turns for about `seconds` each.
 
     In turns, and each at its fastest step, so that what else the machine does befalls all of them
     alike.

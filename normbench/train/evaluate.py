@@ -17,8 +17,9 @@ from normbench.train.task import Batch, Classification
 
 
 def prepare(model: nn.Module, run: Run) -> None:
-    """Tells the layers, before training, which running statistics to keep; raises ConfigError where
-    none can be frozen.
+    """Tells the layers, before training, which running statistics to keep.
+
+    Raises ConfigError where there are none to freeze.
     """
     layers = batch_layers(model)
     for layer in layers:
@@ -28,8 +29,7 @@ def prepare(model: nn.Module, run: Run) -> None:
 
 
 def freeze(model: nn.Module) -> None:
-    """Makes the batch layers fixed affine ones, within a model in training mode (Wu & Johnson 2021,
-    3.4: FrozenBN).
+    """Freezes the batch layers of a model in training mode (Wu & Johnson 2021, 3.4: FrozenBN).
 
     They go on as in evaluation: gamma, beta and what is before them learn, the statistics stay.
     These are the ones that the last evaluation used or left, the same on all ranks; of
@@ -44,8 +44,9 @@ def batch_layers(model: nn.Module) -> list[RunningNorm]:
 
 
 def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, frozen: bool = False) -> float:
-    """The metric over the test images, each counted once whatever the number of ranks; leaves the
-    model in eval mode.
+    """The metric over the test images, each counted once for any number of ranks.
+
+    Leaves the model in eval mode.
 
     worker0: worker 0's running statistics; mean: their mean over the workers; precise: recomputed
     over precise_images training images in training's own batches; batch: each mini-batch's own, in
@@ -57,9 +58,8 @@ def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, fro
         pass
     elif run.eval_stats == "precise":
         _measure(run, model, layers, data)
-    # the running statistics alone: what a layer remembers of each worker's past is that worker's
-    # own
     else:
+        # the running statistics alone: a layer's memory of a worker's past is that worker's own
         for layer in layers:
             dist.equalize([layer.running_mean, layer.running_var], average=layer.average_workers)
     own = run.batch if run.eval_stats == "batch" else None
@@ -80,8 +80,9 @@ def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, fro
 def evaluate_also(
     run: Run, model: nn.Module, task: Classification, data: Images, frozen: bool = False
 ) -> dict[str, float]:
-    """The metric with each of eval_also's statistics, as columns of an epoch's row. No trace of it
-    is left in training.
+    """The metric with each of eval_also's statistics, as columns of an epoch's row.
+
+    No trace of it is left in training.
     """
     found = {}
     for stats in run.eval_also or ():
@@ -93,9 +94,7 @@ def evaluate_also(
 
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Puts back every buffer, the running statistics among them, and the random numbers that
-    dropout would draw.
-    """
+    """Puts back every buffer, and the random numbers that dropout would draw."""
     device = device_of(model)
     before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -106,9 +105,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def measure_frozen(run: Run, model: nn.Module, data: Images) -> None:
-    """Gives layers that need fixed statistics those of the network as it stands, over training
-    images.
-    """
+    """Gives layers that need fixed statistics the network's own, over training images."""
     layers = [layer for layer in batch_layers(model) if layer.needs_measuring]
     if layers:
         _measure(run, model, layers, data)

@@ -30,8 +30,7 @@ class Watch(Protocol):
 
 
 def train(run: Run, model: nn.Module, task: Classification, data: Images, folder: Path, watch: Watch) -> str:
-    """Trains for recipe.epochs and leaves rows and checkpoints in the folder; returns "done" or
-    "diverged".
+    """Trains for recipe.epochs, with rows and checkpoints in the folder; "done" or "diverged".
 
     Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run
     was cut.
@@ -53,9 +52,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
     parameters = list(model.parameters())
 
     def position(epoch: int, step: int, sums: Tensor) -> Position:
-        """The run's position with the sums of this epoch over all ranks, which rank 0 carries on,
-        cut or not.
-        """
+        """The run's position, with this epoch's sums over all ranks, which rank 0 carries on."""
         total = dist.all_reduce(sums)
         sums.copy_(total if leads else torch.zeros_like(sums))
         loss, wrong = total.tolist()
@@ -118,8 +115,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
 
 
 def summary(status: str, rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """result.json: the metric of record, the median over the last 5 epochs, with the final value
-    beside it.
+    """result.json: the metric of record, the median over the last 5 epochs, and the final value.
 
     A diverged run has no metric; its epochs are those that ended finite.
     """

@@ -1,6 +1,4 @@
-"""train.micro_workers: a rank's virtual workers played a few at a time, where all of them at once
-do not fit in memory.
-"""
+"""train.micro_workers: a rank's virtual workers, a few at a time where not all fit in memory."""
 
 from collections.abc import Iterator
 
@@ -19,8 +17,7 @@ from normbench.train.task import Batch
 
 
 class MicroWorkers:
-    """Deals a rank's share of an SGD batch out in parts of some workers each; the gradients of the
-    parts add up.
+    """Deals a rank's share of an SGD batch out in parts of some workers each; gradients add up.
 
     A statistic is a worker's own, so the numbers are those of one forward with all of them. For
     each part the norms are told of its workers only: a history is narrowed to theirs, and every
@@ -30,9 +27,7 @@ class MicroWorkers:
     """
 
     def __init__(self, run: Run, model: nn.Module) -> None:
-        """Raises ConfigError where the size does not divide the rank's workers, or a norm needs all
-        of them at once.
-        """
+        """Raises ConfigError for a size that does not divide the workers, or that the norm forbids."""
         self.workers = run.workers // dist.world_size()
         self.size = run.train.micro_workers or self.workers
         if self.workers % self.size:
@@ -50,15 +45,11 @@ class MicroWorkers:
 
     @property
     def loss_weight(self) -> float:
-        """Of a part's mean loss in that of the SGD batch, whose gradient is then the sum over parts
-        and ranks.
-        """
+        """A part's weight in the SGD batch's mean loss; gradients add up over parts and ranks."""
         return self.size / self.workers / dist.world_size()
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
-        """The parts in the order of their workers; forward and backward of each end before the next
-        is asked for.
-        """
+        """The parts in the order of their workers; each is used up before the next is asked for."""
         if self.size == self.workers:
             yield batch
             return

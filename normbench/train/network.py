@@ -14,8 +14,9 @@ from normbench.train.evaluate import prepare
 
 
 def build(run: Run, device: torch.device) -> tuple[Images, nn.Module]:
-    """The images, and the network with its norms told how long the run is. Raises ConfigError for
-    what does not fit.
+    """The images, and the network with its norms told how long the run is.
+
+    Raises ConfigError for what does not fit.
     """
     dtype = precision.dtype(run)
     images = data.build(run.data, seed=run.seed, batch=run.batch, device=device, dtype=dtype)

@@ -11,9 +11,7 @@ from normbench.runs import Run
 
 
 def build(run: Run, model: nn.Module) -> torch.optim.SGD:
-    """SGD over all that is trained; without recipe.decay_norm, vectors (gamma, beta, biases) are
-    not decayed.
-    """
+    """SGD over all that is trained; decay_norm=false spares vectors (gamma, beta, biases)."""
     recipe = run.recipe
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [

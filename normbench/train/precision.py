@@ -1,6 +1,4 @@
-"""precision=fp32 | bf16 | fp16 | fp64: the dtype of the data and weights, autocast, and the loss
-scale of fp16.
-"""
+"""precision=fp32 | bf16 | fp16 | fp64: dtype of data and weights, autocast, fp16's loss scale."""
 
 from contextlib import AbstractContextManager, nullcontext
 

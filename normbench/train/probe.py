@@ -1,4 +1,4 @@
-"""A look at one norm through training, for the figures that show what happens inside: probes.jsonl."""
+"""probes.jsonl: one norm through training, for the figures that show what happens inside."""
 
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ PERCENTILES = (1, 20, 80, 99)  # of GN's Fig. 6
 
 
 class Probe:
-    """Watches the norm that probe.layer names and writes a line every probe.every steps; no-op
-    where none is named.
+    """Writes a line about the norm probe.layer every probe.every steps; no-op where none is named.
 
     All of a line is of worker 0's images, which are on rank 0 whatever the number of ranks, so the
     hardware leaves no trace in it. percentiles: of all values of the norm's input. mean, var
