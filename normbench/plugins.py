@@ -56,7 +56,7 @@ def entry_of(name: str) -> EntryPoint:
 
 
 def yaml_of(name: str) -> Path:
-    """The file with a norm's options: in conf/norm, or beside an installed layer; or ConfigError."""
+    """The file with a norm's options, in conf/norm or beside an installed layer."""
     if name not in norm_names():
         raise ConfigError(f"norm={name}: no such norm{nearest(name, norm_names())}; one of {', '.join(norm_names())}")
     if name not in offered():

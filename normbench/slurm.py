@@ -67,7 +67,7 @@ def goes_on(folder: Path) -> bool:
     return config.exists() and script.exists() and config.stat().st_mtime >= script.stat().st_mtime
 
 
-# ---------------------------------------------------------------------------- where a sweep is submitted
+# ------------------------------------------------------------------ where a sweep is submitted
 
 
 def check() -> None:

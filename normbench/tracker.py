@@ -1,7 +1,7 @@
 """A mirror of the records on Weights & Biases, or a null object with the same methods.
 
-Never the source of truth, and nothing here can stop a run: a server that does not answer, a full disk or a key that is refused
-becomes one printed line.
+Never the source of truth, and nothing here can stop a run: a server that does not answer, a full
+disk or a key that is refused becomes one printed line.
 """
 
 import os

@@ -48,8 +48,7 @@ def pool(mean: Tensor, var: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
 
 
 def raw_row_moments(x: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
-    """row_moments. The group-norm kernel is torch's fastest for moments of short rows, and
-    exact."""
+    """row_moments. The group-norm kernel is torch's fastest for short rows, and exact."""
     rows = _rows(x, pieces)
     _, mean, rstd = aten.native_group_norm(rows, None, None, 1, rows.shape[1], rows.shape[2], rows.shape[1], 0.0)
     # A constant row: rstd = inf, variance 0.

@@ -119,8 +119,7 @@ class NaiveCrossIterationBatchNorm(RunningNorm):
     # ------------------------------------------------------------ the window
 
     def _past(self, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance of the past batches pooled, and the weight of the present one beside
-        them, (workers * C,) each."""
+        """The past batches' mean and variance, the present one's weight, (workers * C,) each."""
         slots = self.window - 1
         if slots == 0:
             return torch.zeros_like(mean), torch.zeros_like(mean), torch.ones_like(mean)

@@ -46,8 +46,7 @@ def formula(subject: Subject) -> Found:
 
 
 def gradient(subject: Subject) -> Found:
-    """Backward is the derivative of forward: central differences along random directions, in
-    float64."""
+    """Backward is the derivative of forward: central differences in random directions, float64."""
     fresh = subject.layer()
     if not fresh.norm.exact_gradient:
         raise Skip("backward is not meant to be forward's derivative (exact_gradient = False)")
@@ -59,8 +58,7 @@ def gradient(subject: Subject) -> Found:
 
 
 def _central_differences(layer: Layer, x: Tensor) -> float:
-    """The largest relative error over the input and each parameter, along two random directions
-    each."""
+    """The largest relative error over input and parameters, in two random directions each."""
     generator = torch.Generator().manual_seed(3)
     keep = trace(frozen_copy(layer), x)
     grad = cotangent(keep.out)
@@ -88,8 +86,7 @@ def _loss(layer: Layer, x: Tensor, grad: Tensor, name: str, shift: Tensor) -> fl
 
 
 def gradient_layouts(subject: Subject) -> Found:
-    """The gradients do not depend on the strides of the incoming gradient, nor on which of them
-    are asked for."""
+    """Gradients do not depend on the incoming one's strides, nor on which of them are asked for."""
     layer = trained(subject)
     x = subject.x(step=9)
     ones = torch.ones_like(layer.eval()(x))
@@ -144,8 +141,7 @@ def _first_image(x: Tensor) -> Tensor:
 
 
 def precision(subject: Subject, dtype: torch.dtype) -> Found:
-    """Half-precision input against float64 on the same rounded values; the output's dtype is the
-    input's.
+    """Half-precision input against float64 on the same rounded values; the dtype is kept.
 
     Three inputs: plain, 300 times as large (its square overflows fp16), and far from zero (where
     E[x^2] - E[x]^2 fails).
@@ -214,8 +210,7 @@ def autocast(subject: Subject) -> Found:
 
 
 def constant(subject: Subject) -> Found:
-    """Channels without variance, one or all of them: output and gradients are finite, in
-    training and evaluation."""
+    """With one or all channels constant, output and gradients are finite, in both modes."""
     for dtype in (torch.float32, torch.float64):
         for value in (0.0, 3.0):
             for mode in (True, False):

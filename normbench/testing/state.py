@@ -26,8 +26,7 @@ from normbench.testing.subject import (
 
 
 def virtual_workers(subject: Subject) -> Found:
-    """One layer that plays w workers equals w layers that each see their own images, step after
-    step.
+    """One layer that plays w workers equals w layers that each see their own images.
 
     Outputs, input gradients and the summed parameter gradients of every step, and the evaluation
     after each. Where workers follow one another (sequential), only the first is as it would be
@@ -113,8 +112,7 @@ def _evaluator(many: list[Layer], average: bool) -> Layer:
 
 
 def histories(subject: Subject) -> Found:
-    """The buffers that grow with the workers are those the layer declares, each along the axis that
-    it says.
+    """The buffers that grow with the workers are those declared, each along the axis it says.
 
     So a checkpoint written by several ranks holds every worker's past, and each rank gets its own
     workers' back.
@@ -137,8 +135,7 @@ def histories(subject: Subject) -> Found:
 
 
 def resume(subject: Subject) -> Found:
-    """Cut after some steps and continued from saved state: bit for bit the uncut run, optimizer
-    included."""
+    """Cut and continued from saved state, optimizer included: bit for bit the uncut run."""
     w, half = subject.workers, range(subject.steps)
     rest = range(subject.steps, 2 * subject.steps)
     uncut = subject.layer(workers=w, dtype=torch.float32)
@@ -162,8 +159,7 @@ def resume(subject: Subject) -> Found:
 
 
 def deepcopy(subject: Subject) -> Found:
-    """A deep copy in mid-training goes on bit for bit like the original, and neither touches the
-    other."""
+    """A deep copy goes on bit for bit like the original, and neither touches the other."""
     w, rest = subject.workers, range(subject.steps, 2 * subject.steps)
     layer = trained(subject, workers=w, dtype=torch.float32)
     twin = copy.deepcopy(layer)
@@ -184,8 +180,7 @@ def _same(what: str, outs: list[Tensor], others: list[Tensor], layer: Layer, oth
 
 
 def evaluation(subject: Subject) -> Found:
-    """Evaluation changes no state, treats every image alone, takes any number of them, and is
-    training where batch-free."""
+    """Evaluation changes no state, treats images alone, and is training where batch-free."""
     w = subject.workers
     layer = trained(subject, workers=w)
     before = state(layer)
@@ -206,8 +201,7 @@ def evaluation(subject: Subject) -> Found:
 
 
 def measuring(subject: Subject) -> Found:
-    """Measuring statistics (eval_stats=precise) between two training steps leaves training as it
-    would have been."""
+    """Measuring statistics (eval_stats=precise) between two training steps changes nothing."""
     layer = trained(subject, workers=subject.workers)
     norm = layer.norm
     if not isinstance(norm, RunningNorm):
@@ -227,8 +221,7 @@ def measuring(subject: Subject) -> Found:
 
 
 def parameters(subject: Subject) -> Found:
-    """Every parameter gets a gradient (DDP refuses others), the conv keeps its own, and gamma
-    and beta are (C,)."""
+    """Every parameter gets a gradient, the conv keeps its own, and gamma and beta are (C,)."""
     for relu in (True, False):
         layer = trained(subject, workers=subject.workers, relu=relu)
         found = trace(layer, subject.x(workers=subject.workers))

@@ -27,7 +27,7 @@ class MicroWorkers:
     """
 
     def __init__(self, run: Run, model: nn.Module) -> None:
-        """Raises ConfigError for a size that does not divide the workers, or that the norm forbids."""
+        """Raises ConfigError for a size that does not divide the workers or the norm forbids."""
         self.workers = run.workers // dist.world_size()
         self.size = run.train.micro_workers or self.workers
         if self.workers % self.size:
