@@ -14,7 +14,7 @@ from normbench.config import Config, Data, Launcher, Recipe, Tracker, Train
 
 
 @dataclass(frozen=True)
-class Norm:
+class NormChoice:
     """The norm of a run.
 
     options: as in conf/norm/<name>.yaml. label: the name, and the options that differ from there.
@@ -31,7 +31,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Network:
+class ModelChoice:
     """The network of a run.
 
     options: its keyword arguments. label: the name, and the options that differ from its yaml's.
@@ -60,9 +60,9 @@ class Run:
     identities.
     """
 
-    model: Network
+    model: ModelChoice
     data: Data
-    norm: Norm
+    norm: NormChoice
     recipe: Recipe
     protocol: str
     probe: Watched | None

@@ -9,7 +9,7 @@ from typing import Any
 from normbench.checks import check
 from normbench.config import EVAL_STATS, Config, ConfigError, Probe
 from normbench.run_checks import check_labels, check_train_size, with_classes_counted
-from normbench.runs import Network, Norm, Run, Watched
+from normbench.runs import ModelChoice, NormChoice, Run, Watched
 
 PROBE_STEPS = 10  # between two lines of probes.jsonl, where nothing else is asked
 
@@ -62,17 +62,17 @@ def settle(config: Config, norm_schema: dict[str, Any], network_defaults: dict[s
 # ---------------------------------------------------------------------------- what was left open
 
 
-def _network(config: Config, defaults: dict[str, Any]) -> Network:
+def _network(config: Config, defaults: dict[str, Any]) -> ModelChoice:
     model = config.model
-    return Network(model.name, model.options, _label(model.name, model.options, defaults), model.gn_min_channels)
+    return ModelChoice(model.name, model.options, _label(model.name, model.options, defaults), model.gn_min_channels)
 
 
-def _norm(typed: dict[str, Any], schema: dict[str, Any]) -> Norm:
+def _norm(typed: dict[str, Any], schema: dict[str, Any]) -> NormChoice:
     options = {key: value for key, value in typed.items() if key not in ("name", "batch_free")}
     for key, value in options.items():
         if isinstance(schema[key], float) and isinstance(value, int):
             options[key] = float(value)  # eps=1 and eps=1.0 are one experiment
-    return Norm(typed["name"], typed["batch_free"], options, _label(typed["name"], options, schema))
+    return NormChoice(typed["name"], typed["batch_free"], options, _label(typed["name"], options, schema))
 
 
 def _label(name: str, options: dict[str, Any], defaults: dict[str, Any]) -> str:
