@@ -10,7 +10,7 @@ from torch import nn
 
 from normbench import norms
 from normbench.config import ConfigError
-from normbench.norms import patches
+from normbench.kernels import patches
 
 # ------------------------------------------------------------ the gradients of the statistics
 
@@ -220,8 +220,8 @@ def test_through_the_window_the_gradient_is_that_of_the_whole_and_orthogonal_to_
 
     def call(theta):
         fresh = copy.deepcopy(norm)
-        del fresh._conv[0].weight
-        fresh._conv[0].weight = theta
+        del fresh._site.conv.weight
+        fresh._site.conv.weight = theta
         return fresh(torch.conv2d(x, theta), x)
 
     theta = conv.weight.detach().requires_grad_()
