@@ -79,16 +79,13 @@ class NaiveCrossIterationBatchNorm(RunningNorm):
         var = (self.running_var.sqrt() + self.eps).square()
         return F.batch_norm(y, self.running_mean, var, self.weight, self.bias, False, 0.0, 0.0)
 
-    def normalize(self, y: Tensor, groups: int, update: bool) -> Tensor:
-        if not self.training:  # eval_stats=batch: each mini-batch's own
-            return self.batch_norm(y, groups, update)
-        return self.over_window(y, None, update)
-
-    def over_window(self, y: Tensor, x: Tensor | None, update: bool) -> Tensor:
-        """The output by this batch and the past ones. x: the conv's input, where it is needed."""
+    def forward(self, y: Tensor, x: Tensor | None = None) -> Tensor:
+        """x: the conv's input, which only cbn needs."""
+        if not self.training:
+            return super().forward(y)
         # The window's products are no activations.
         with torch.autocast(y.device.type, enabled=False):
-            return self._over_window(y, x, update)
+            return self._over_window(y, x, update=self.observe(y))
 
     def _over_window(self, y: Tensor, x: Tensor | None, update: bool) -> Tensor:
         self.require_values(y, self.workers)
@@ -217,10 +214,6 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
             "past_patch", site.full(0.0, self.workers, window - 1, patches.groups_of(site.conv) * theta.shape[1])
         )
         self.register_buffer("past_product", site.full(0.0, self.workers, window - 1, theta.numel()))
-
-    def forward(self, y: Tensor, x: Tensor | None = None) -> Tensor:
-        """x: the conv's input, which training needs."""
-        return self.over_window(y, x, self.observe(y)) if self.training else super().forward(y)
 
     def _theta(self) -> Tensor:
         theta = patches.filters(self._site.conv).to(self.past_product.dtype)
