@@ -24,7 +24,8 @@ from normbench.config import (
 )
 from normbench.hints import nearest
 
-EVERY_DATA_SET = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts"}
+# the keys of data.* that every data set takes
+COMMON_OPTIONS = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts"}
 
 
 def check(config: Config, norm_schema: dict[str, Any]) -> None:
@@ -142,7 +143,7 @@ def check_options(data: Data) -> None:
         )
     for option in fields(data):
         value = getattr(data, option.name)
-        if option.name not in EVERY_DATA_SET | set(known.options) and value != option.default:
+        if option.name not in COMMON_OPTIONS | set(known.options) and value != option.default:
             raise ConfigError(f"data.{option.name}={value} does not apply to data={data.name}; leave it out")
 
 

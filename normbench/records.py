@@ -2,11 +2,11 @@
 
 Written by rank 0, read by everybody, without torch.
 
-config.yaml     resolved config, written once; each value is JSON on one line, which is YAML too
+config.yaml     every setting, written once; a value is JSON on one line: fast to read, and still YAML
 env.json        versions, commit, device, command, what the norm became in each layer
 epochs.jsonl    one line per epoch, one write() each; a torn last line is read as absent
-probes.jsonl    one line every probe.every steps about the norm that probe.layer watches, likewise
-running.json    host, process and Slurm job of the holder; its age tells whether that lives
+probes.jsonl    one line every probe.every steps about the norm probe.layer, written and read likewise
+running.json    host, process and Slurm job of the folder's holder; its age tells whether that lives
 error.json      the one line of the failure that ended the last attempt
 result.json     last, by rename: its presence means finished
 """
