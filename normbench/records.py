@@ -2,10 +2,10 @@
 
 Written by rank 0, read by everybody, without torch.
 
-config.yaml     every setting, written once; a value is JSON on one line: fast to read, and still YAML
+config.yaml     every setting, written once; each value is JSON on one line, which is YAML too
 env.json        versions, commit, device, command, what the norm became in each layer
 epochs.jsonl    one line per epoch, one write() each; a torn last line is read as absent
-probes.jsonl    one line every probe.every steps about the norm probe.layer, written and read likewise
+probes.jsonl    one line every probe.every steps about the norm probe.layer, likewise
 running.json    host, process and Slurm job of the folder's holder; its age tells whether that lives
 error.json      the one line of the failure that ended the last attempt
 result.json     last, by rename: its presence means finished
