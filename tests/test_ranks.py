@@ -130,15 +130,16 @@ def test_killing_any_rank_at_any_time_loses_nothing(tmp_path: Path) -> None:
 
 FAILING = """
 import os
-from normbench import cli, execute
+from normbench import cli
 from normbench.config import ConfigError
+from normbench.train import network
 
 def failing(*_):
     if os.environ["RANK"] == "1":
         raise {error}
     return built(*_)
 
-built, execute._build = execute._build, failing
+built, network.build = network.build, failing
 cli.main()
 """
 
