@@ -27,14 +27,14 @@ def test_every_figure_has_an_experiment_and_every_experiment_a_figure_or_a_table
 @pytest.mark.parametrize("name", experiments.names())
 def test_an_experiment_composes_on_the_embedded_digits_and_opens_with_its_command(name: str) -> None:
     from normbench import paths
-    from normbench.compose import cells
+    from normbench.compose import runs_of
 
     text = (paths.conf() / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert text[0] == "# @package _global_"
     assert text[1].startswith(f"# python -m normbench -m experiment={name}")
     swept = experiments.read(name).swept
     few = [f"{key}={values[0]},{values[-1]}" for key, values in swept.items() if len(values) > 2]
-    assert cells([f"experiment={name}", "data=digits", *few])
+    assert runs_of([f"experiment={name}", "data=digits", *few])
 
 
 def test_the_experiment_of_all_norms_has_them_all() -> None:
