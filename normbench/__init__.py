@@ -1,4 +1,4 @@
-"""normbench: how does the error of a network depend on the number of images each worker normalizes over?
+"""normbench: a network's error against the number of images each worker normalizes over.
 
     normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
     normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame
@@ -9,29 +9,30 @@ Importing normbench imports neither torch nor pandas.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normbench.version import VERSION as __version__
+
 if TYPE_CHECKING:
     import pandas
 
     from normbench.execute import Result
 
-__version__ = "0.1.0"
-__all__ = ["load", "run"]
+__all__ = ["__version__", "load", "run"]
 
 
 def run(overrides: list[str]) -> "Result":
     """Trains the run that these overrides describe, or reads its result where it is finished.
 
-    overrides: as typed after `python -m normbench`, e.g. ["norm=gn", "batch=2"]. Raises ConfigError, a ValueError of one
-    line, for a wrong key, option or value.
+    overrides: as typed after `python -m normbench`, e.g. ["norm=gn", "batch=2"]. Raises
+    ConfigError, a ValueError of one line, for a wrong key, option or value.
     """
-    from normbench.compose import config_of
+    from normbench.compose import run_of
     from normbench.execute import execute
 
-    return execute(config_of(overrides), command=overrides, say=False)
+    return execute(run_of(overrides), command=overrides, say=False)
 
 
 def load(runs: str | Path = "results/runs") -> "pandas.DataFrame":
-    """The records below a folder, one row an epoch, with the science fields as columns."""
-    from normbench.study.collect import load
+    """The records below a folder, one row per epoch, with the science fields as columns."""
+    from normbench.study.read.collected import load
 
     return load(Path(runs))

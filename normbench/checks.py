@@ -1,16 +1,19 @@
-"""The rules that the values of a Config obey. A broken one is a ConfigError: rule, value, what to type. No torch."""
+"""The rules that typed values obey, each by itself.
+
+A broken one is a ConfigError: rule, value, what to type. No torch.
+
+Nothing here changes a Config; settle.py has the rules on what follows from it.
+"""
 
 import math
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
+from normbench import facts
 from normbench.config import (
-    AUGMENTS,
-    DATASETS,
     EVAL_STATS,
     INITS,
     PRECISIONS,
-    PROBE_STEPS,
     PROTOCOLS,
     SCHEDULES,
     TRACKERS,
@@ -18,20 +21,18 @@ from normbench.config import (
     ConfigError,
     Data,
     Probe,
-    resolved,
 )
-from normbench.hints import divisors, nearest
+from normbench.hints import nearest
+
+# the keys of data.* that every data set takes
+COMMON_OPTIONS = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts"}
 
 
-def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str], files: bool = True) -> Config:
-    """Checks every value and fills in workers and sgd_batch; raises ConfigError with the first rule broken.
-
-    files: whether the data set's files have to be there, as for every use but the profile.
-    """
+def check(config: Config, norm_schema: dict[str, Any]) -> None:
+    """Checks every value as it was typed; raises ConfigError with the first rule broken."""
     _check_norm(config.norm, norm_schema)
-    _one_of("data.name", config.data.name, DATASETS)
-    _one_of("norm.name", config.norm["name"], norm_names)
-    _one_of("data.augment", config.data.augment, AUGMENTS)
+    _one_of("data.name", config.data.name, facts.names())
+    _check_facts(config.data)
     _one_of("recipe.schedule", config.recipe.schedule, SCHEDULES)
     _one_of("recipe.init", config.recipe.init, INITS)
     _one_of("precision", config.precision, PRECISIONS)
@@ -53,40 +54,9 @@ def check(config: Config, norm_schema: dict[str, Any], norm_names: list[str], fi
             f"recipe.milestones are fractions of the epochs, in (0, 1], got {config.recipe.milestones}; "
             "epochs 30, 60, 90 of 100 are [0.3,0.6,0.9]"
         )
+    check_options(config.data)
     _check_freeze(config)
     _check_probe(config.probe)
-    _derive_workers(config)
-    known = config.data.train_size or config.data.train_images
-    if known is not None:
-        check_train_size(config, known)
-    if files:
-        check_folder(config.data)
-    _check_labels(config)
-    return config
-
-
-def check_train_size(config: Config, train_images: int) -> None:
-    """The rule that an epoch has at least one step; asked again once a folder has been counted."""
-    if config.data.train_images is not None and (config.data.train_size or 0) > config.data.train_images:
-        raise ConfigError(
-            f"data.train_size={config.data.train_size} is more than the {config.data.train_images} training images "
-            f"of {config.data.name}"
-        )
-    if resolved(config.sgd_batch) > train_images:
-        raise ConfigError(
-            f"sgd_batch={config.sgd_batch} (batch={config.batch} x workers={config.workers}) is larger than the "
-            f"training set of {train_images} images; use a smaller batch, workers or sgd_batch"
-        )
-
-
-def check_world_size(config: Config, world_size: int) -> None:
-    """Every rank must play the same number of virtual workers."""
-    workers = resolved(config.workers)
-    if workers % world_size:
-        raise ConfigError(
-            f"the {world_size} processes must divide workers={workers} evenly; start {divisors(workers)} of them "
-            f"(--nproc_per_node), or choose workers={math.lcm(workers, world_size)}"
-        )
 
 
 _LEAST: dict[str, float] = {
@@ -132,7 +102,7 @@ def _one_of(key: str, value: str, choices: tuple[str, ...] | list[str]) -> None:
 
 
 def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
-    """A norm's yaml is its schema: same keys, and values of the type written there (null takes anything)."""
+    """A norm's yaml is its schema: same keys, values of the same type (null takes anything)."""
     where = f"conf/norm/{norm.get('name')}.yaml"
     for key, value in norm.items():
         if key not in schema:
@@ -142,10 +112,10 @@ def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
         if default is None or (isinstance(default, str) and "${" in default):
             continue
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            norm[key] = float(value)  # eps=1 and eps=1.0 are one experiment
-        elif isinstance(default, str) and isinstance(value, (int, float)) and default == "auto":
+            continue  # settle.py makes it a float
+        if default == "auto" and isinstance(value, (int, float)):
             continue
-        elif type(value) is not type(default):
+        if type(value) is not type(default):
             raise ConfigError(
                 f"norm.{key}={value!r} should be a {type(default).__name__}, like the {default!r} of {where}"
             )
@@ -153,8 +123,32 @@ def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
         raise ConfigError(f"norm.batch_free is a property of {norm['name']}, not an option: leave it out")
 
 
+def _check_facts(data: Data) -> None:
+    known = facts.of(data.name)
+    for key, value in data.facts.items():
+        if facts.plain(value) != getattr(known, key, None):
+            raise ConfigError(
+                f"data.facts.{key}={value} is a property of the data set, not an option: leave it out; {data.name} has "
+                f"{getattr(known, key, 'none')}"
+            )
+
+
+def check_options(data: Data) -> None:
+    """Raises ConfigError for an augmentation or an option that does not apply to the data set."""
+    known = facts.of(data.name)
+    if data.augment not in known.augments:
+        near, choices = nearest(data.augment, known.augments), " or ".join(known.augments)
+        raise ConfigError(
+            f"data.augment={data.augment} does not apply to data={data.name}{near}; use data.augment={choices}"
+        )
+    for option in fields(data):
+        value = getattr(data, option.name)
+        if option.name not in COMMON_OPTIONS | set(known.options) and value != option.default:
+            raise ConfigError(f"data.{option.name}={value} does not apply to data={data.name}; leave it out")
+
+
 def _check_eval_also(config: Config) -> None:
-    """Further statistics than the run's own, none twice, and none that the layers no longer have."""
+    """Statistics beside the run's own, none of them twice, all of which the layers still have."""
     also, own = config.eval_also or [], config.eval_stats
     for name in also:
         _one_of("eval_also", name, EVAL_STATS)
@@ -169,7 +163,6 @@ def _check_eval_also(config: Config) -> None:
         raise ConfigError(
             "the layers keep worker 0's moving averages or their mean over the workers: ask for one of the two"
         )
-    config.eval_also = [name for name in EVAL_STATS if name in also] or None  # [] is off, and the order no matter
 
 
 def _check_freeze(config: Config) -> None:
@@ -190,81 +183,3 @@ def _check_probe(probe: Probe) -> None:
         raise ConfigError(
             f"probe.every={probe.every} has no layer to watch; add probe.layer=last, or another norm's path"
         )
-    if probe.layer is not None and probe.every is None:
-        probe.every = PROBE_STEPS
-
-
-def _check_labels(config: Config) -> None:
-    k, batch, classes = config.data.labels_per_batch, config.batch, config.data.num_classes
-    if k is None:
-        return
-    if batch % k:
-        fits = ", ".join(str(d) for d in range(1, min(batch, classes) + 1) if batch % d == 0)
-        raise ConfigError(f"data.labels_per_batch={k} must divide batch={batch}, as many images of each; one of {fits}")
-    if k > classes:
-        raise ConfigError(f"data.labels_per_batch={k} is more than the {classes} classes of {config.data.name}")
-
-
-def _derive_workers(config: Config) -> None:
-    """Fills in workers and sgd_batch from the protocol: sgd_batch = batch x workers."""
-    protocol, batch = config.protocol, config.batch
-    if protocol.name == "per_worker":
-        if protocol.sgd_batch is not None:
-            raise ConfigError(f"protocol=per_worker takes workers, got protocol.sgd_batch={protocol.sgd_batch}")
-        workers = config.workers or protocol.workers
-        if workers is None:
-            raise ConfigError("protocol=per_worker needs the number of workers, e.g. workers=8")
-        if config.sgd_batch not in (None, batch * workers):
-            raise ConfigError(
-                f"sgd_batch={config.sgd_batch} cannot be set under protocol=per_worker, where it is batch x workers = "
-                f"{batch} x {workers}; use protocol=fixed_sgd sgd_batch={config.sgd_batch}, or workers=..."
-            )
-        config.workers, config.sgd_batch = workers, batch * workers
-    else:
-        if protocol.workers is not None:
-            raise ConfigError(f"protocol=fixed_sgd takes sgd_batch, got protocol.workers={protocol.workers}")
-        sgd_batch = config.sgd_batch or protocol.sgd_batch
-        if sgd_batch is None:
-            raise ConfigError("protocol=fixed_sgd needs the images per optimizer step, e.g. sgd_batch=256")
-        if sgd_batch % batch:
-            raise ConfigError(
-                f"batch={batch} must divide sgd_batch={sgd_batch} (workers = sgd_batch / batch); "
-                f"use batch={_nearest_divisor(sgd_batch, batch)} or sgd_batch={batch * max(1, sgd_batch // batch)}"
-            )
-        if config.workers not in (None, sgd_batch // batch):
-            raise ConfigError(
-                f"workers={config.workers} cannot be set under protocol=fixed_sgd, where it is sgd_batch / batch = "
-                f"{sgd_batch} / {batch}; use protocol=per_worker workers={config.workers}, or sgd_batch=..."
-            )
-        config.workers, config.sgd_batch = sgd_batch // batch, sgd_batch
-    protocol.workers = protocol.sgd_batch = None  # said once, at the top level
-
-
-def _nearest_divisor(number: int, near: int) -> int:
-    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - near))
-
-
-_LAYOUTS = {
-    "cifar10": ("cifar-10-batches-py", "torchvision's cifar-10-batches-py/; add data.download=true to fetch it"),
-    "cifar100": ("cifar-100-python", "torchvision's cifar-100-python/; add data.download=true to fetch it"),
-    "imagenet": (
-        "train",
-        "train/<class>/*.JPEG and val/<class>/*.JPEG; the images come from image-net.org, after registration",
-    ),
-}
-
-
-def check_folder(data: Data) -> None:
-    """The layout is there; of class folders, how many, so that two different folders are never taken for one run."""
-    if data.name not in _LAYOUTS or data.download:
-        return
-    folder, layout = _LAYOUTS[data.name]
-    root = Path(str(data.root)).expanduser()
-    for path in [root / folder] + ([root / "val"] if data.name == "imagenet" else []):
-        if data.root is None or not path.is_dir():
-            seen = f"no folder {path}" if data.root is not None else "no folder given"
-            raise ConfigError(
-                f"data={data.name} data.root={data.root}: {seen}; set data.root=FOLDER that holds {layout}"
-            )
-    if data.name == "imagenet":
-        data.num_classes = sum(path.is_dir() for path in (root / "train").iterdir())

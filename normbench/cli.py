@@ -1,12 +1,15 @@
-"""The command line: one run, a sweep, several ranks. Hydra composes and launches; what it says is made one line.
+"""The command line: one run, a sweep, several ranks.
+
+Hydra composes and launches; what it says is made one line.
 
     python -m normbench norm=gn batch=2
     python -m normbench -m norm=bn,gn batch=2,4,8 --dry
     python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib|ray|slurm]
     torchrun --nproc_per_node=4 -m normbench norm=syncbn batch=2
 
-Every configuration, a sweep's too, is composed and checked before anything starts and before torch is imported. Under
-torchrun rank 0 is the only Hydra app and leads; it broadcasts each checked Config, and the other ranks follow.
+Every run, a sweep's too, is composed and checked before anything starts and before torch is
+imported. Under torchrun rank 0 is the only Hydra app and leads; it broadcasts each Run, and the
+other ranks follow.
 """
 
 import os
@@ -21,9 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from normbench import dry, launch, paths, records, slurm, usage
-from normbench.compose import cells, config_of, model_label, norm_label, resolve, welcome
-from normbench.config import Config, ConfigError
-from normbench.execute import execute, finished, folder_of
+from normbench.compose import allow_network_options, planned, run_of, runs_of, settled
+from normbench.config import ConfigError
+from normbench.execute import execute, finished
+from normbench.hints import one_line
+from normbench.runs import Run
 
 HYDRA_FLAGS = {"--hydra-help", "--version", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
@@ -37,15 +42,16 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import record
 
     code = record(_guarded)(sys.argv[1:])  # torchrun's report of a rank that fails names the error
-    # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's lock for that, and aborts
-    # the process where the interpreter is ending: so this one is not ended, only the process.
+    # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's
+    # lock for that, and aborts the process where the interpreter is ending: so this one is not
+    # ended, only the process.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
 
 
 def _guarded(arguments: list[str]) -> int:
-    """The exit code: 0, or 1 with one line on stderr for what the user can mend, or 130 for Ctrl-C."""
+    """The exit code: 0; 1 with one line on stderr for what the user can mend; 130 for Ctrl-C."""
     try:
         if _many_ranks() and "--dry" in arguments:  # nothing to share: rank 0 says it
             return _dispatch(arguments) if os.environ["RANK"] == "0" else 0
@@ -76,15 +82,16 @@ def _dispatch(arguments: list[str]) -> int:
             name = a.lstrip("-") or "key"
             raise ConfigError(f"{a}: settings are key=value, e.g. {name}=... ; --help lists the keys, -m makes a sweep")
     if "--dry" in arguments:
-        dry.show(overrides, sweep)
+        plan = planned(overrides, files=False) if sweep else [(overrides, run_of(overrides, files=False))]
+        dry.show(plan, overrides, sweep)
         return 0
     if not sweep and (engine := launch.chosen(overrides)) != "basic":
         raise ConfigError(f"hydra/launcher={engine} launches the cells of a sweep; add -m")
-    return _sweep(overrides) if sweep else _one(config_of(overrides), overrides)
+    return _sweep(overrides) if sweep else _one(run_of(overrides), overrides)
 
 
-def _one(config: Config, overrides: list[str]) -> int:
-    _lead(config, overrides, in_sweep=False)
+def _one(run: Run, overrides: list[str]) -> int:
+    _lead(run, overrides, in_sweep=False)
     return 0
 
 
@@ -92,21 +99,21 @@ def _one(config: Config, overrides: list[str]) -> int:
 
 
 def _sweep(overrides: list[str]) -> int:
-    """Launches every cell and closes with the table of their states; 1 if any has failed."""
+    """Launches every run and closes with the table of their states; 1 if any has failed."""
     engine = launch.chosen(overrides)
     if engine != "basic" and _many_ranks():
         raise ConfigError("hydra/launcher cannot be combined with torchrun: the ranks run one cell after the other")
     launch.check(engine)
-    planned = cells(overrides)
+    runs = runs_of(overrides)
     try:
-        if all(map(finished, planned)):  # no engine is asked to do nothing
-            print(f"all {len(planned)} cells are finished; overwrite=true trains them anew", flush=True)
+        if all(map(finished, runs)):  # no engine is asked to do nothing
+            print(f"all {len(runs)} cells are finished; overwrite=true trains them anew", flush=True)
         else:
-            with launch.prepared(engine, overrides, planned) as settings:
-                _hydra_app(["--multirun", *welcome(overrides), *settings])
+            with launch.prepared(engine, overrides, runs) as settings:
+                _hydra_app(["--multirun", *allow_network_options(overrides), *settings])
     finally:
-        states = _close(planned)
-    return 0 if states <= {"done", "diverged", "running"} else 1
+        states = _print_states(runs)
+    return 0 if states <= {*records.FINISHED, "running"} else 1
 
 
 def _hydra_app(arguments: list[str]) -> None:
@@ -116,22 +123,23 @@ def _hydra_app(arguments: list[str]) -> None:
 
 
 def job(composed: DictConfig) -> str:
-    """One cell, in whatever process the launcher chose. A failure is said at once; the other cells go on.
+    """One run of a sweep, in whatever process the launcher chose.
 
-    Slurm starts one such process a rank: all of them run the cell, and the first one speaks and writes.
+    A failure is said at once; the other runs go on. Slurm starts one such process per rank: all of
+    them train the run, and the first one speaks and writes.
     """
     overrides = list(HydraConfig.get().overrides.task)
     launch.claim()
     try:
-        config = resolve(composed)
-        if slurm.goes_on(folder_of(config)):
-            config = replace(config, overwrite=False)
-        return _as_rank(config, overrides) if slurm.ranks() else _lead(config, overrides, in_sweep=True)
+        run = settled(composed)
+        if slurm.goes_on(run.folder):
+            run = replace(run, overwrite=False)
+        return _as_rank(run, overrides) if slurm.ranks() else _lead(run, overrides, in_sweep=True)
     except records.Busy as e:
         print(e, flush=True)
         return "running"
     except Exception as e:
-        print(f"FAILED {' '.join(overrides)}: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
+        print(f"FAILED {' '.join(overrides)}: {one_line(e)}", file=sys.stderr, flush=True)
         if not isinstance(e, ConfigError):
             traceback.print_exc()
             if _many_ranks():  # the ranks are out of step: nothing that follows could be trusted
@@ -139,17 +147,17 @@ def job(composed: DictConfig) -> str:
         return "failed"
 
 
-def _close(planned: list[Config]) -> set[str]:
-    """Prints every cell with its state on disk, a run that serves several batches once; returns the states."""
+def _print_states(runs: list[Run]) -> set[str]:
+    """Prints each run folder of a sweep with its state on disk; returns the states."""
     table = Table("data", "model", "norm", "batch", "seed", "state", "top-1 error %", box=None, pad_edge=False)
-    cell_of = {folder_of(config): config for config in planned}
-    states = {folder: records.state(folder) for folder in cell_of}
-    for folder, config in cell_of.items():
-        result = finished(replace(config, overwrite=False))
+    by_folder = {run.folder: run for run in runs}
+    states = {folder: records.state(folder) for folder in by_folder}
+    for folder, run in by_folder.items():
+        result = finished(replace(run, overwrite=False))
         error = f"{result.top1_error_pct:.2f}" if result and result.top1_error_pct is not None else ""
-        batch = "any" if config.batch_free else str(config.batch)
-        norm, seed = norm_label(config), str(config.seed)
-        table.add_row(config.data.name, model_label(config), norm, batch, seed, states[folder], error)
+        batch = "any" if run.batch_free else str(run.batch)
+        names = run.data.name, run.model.label, run.norm.label
+        table.add_row(*names, batch, str(run.seed), states[folder], error)
     Console().print(table)
     for folder in (f for f, state in states.items() if state == "failed"):
         print(f"failed: {folder}: {(records.read_json(folder / 'error.json') or {}).get('error')}")
@@ -165,17 +173,20 @@ def _many_ranks() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
-def _lead(config: Config, overrides: list[str], in_sweep: bool) -> str:
-    """Runs a cell on this process and, under torchrun, on the ranks that follow."""
+def _lead(run: Run, overrides: list[str], in_sweep: bool) -> str:
+    """Trains a run on this process and, under torchrun, on the ranks that follow."""
     if _many_ranks():
         from normbench.parallel import dist
 
-        dist.broadcast((config, overrides))
-    return execute(config, overrides, in_sweep=in_sweep).status
+        dist.broadcast((run, overrides))
+    return execute(run, overrides, in_sweep=in_sweep).status
 
 
 def _ranks(arguments: list[str]) -> int:
-    """One process group for the whole launch. Rank 0 leads; the others run each Config it broadcasts, until None."""
+    """One process group for the whole launch.
+
+    Rank 0 leads; the others run each Run it broadcasts, until None.
+    """
     from normbench.parallel import dist
 
     dist.start("cpu" if "device=cpu" in arguments else "auto")
@@ -205,15 +216,15 @@ def _guard_leader(arguments: list[str]) -> int:
         return 0
 
 
-def _as_rank(config: Config, overrides: list[str]) -> str:
-    """One Slurm task's part in a cell that all of them run."""
+def _as_rank(run: Run, overrides: list[str]) -> str:
+    """One Slurm task's part in a run that all of them train."""
     from normbench.parallel import dist
 
-    dist.start(config.device)
+    dist.start(run.device)
     try:
-        status = execute(config, overrides, say=dist.rank() == 0, in_sweep=True).status
-    except (ConfigError, records.Busy):  # which every rank meets alike; after anything else they are out of step
-        dist.stop()
+        status = execute(run, overrides, say=dist.rank() == 0, in_sweep=True).status
+    except (ConfigError, records.Busy):
+        dist.stop()  # every rank meets these alike; after anything else they are out of step
         raise
     dist.stop()
     return status
@@ -223,9 +234,9 @@ def _follow() -> None:
     from normbench.parallel import dist
 
     while (told := dist.broadcast(None)) is not None:
-        config, overrides = told
+        run, overrides = told
         try:
-            execute(config, overrides, say=False)
+            execute(run, overrides, say=False)
         except (ConfigError, records.Busy):
             continue  # rank 0 knows of it and says it
     dist.stop()

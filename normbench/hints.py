@@ -1,4 +1,4 @@
-"""What an error message offers in the place of what was typed."""
+"""What an error message is made of: one line, and what to type instead."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,3 +13,13 @@ def nearest(typed: str, choices: Iterable[str]) -> str:
 def divisors(number: int) -> str:
     """1, 2, 4: what divides a number, for the message that something does not."""
     return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error says, on one line; the name of its class where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that is not blank: libraries go on with advice that is not ours."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,6 +1,8 @@
-"""Where the cells of a sweep run, and what each gets of the machine. torch is loaded only to count GPUs.
+"""Where the runs of a sweep are trained, and what each gets of the machine.
 
-joblib   this machine: a process claims one GPU for its life, or has its share of the cores
+torch is loaded only to count GPUs.
+
+joblib   this machine: a process claims one GPU for its life, or has its part of the cores
 ray      a Ray cluster, this machine where no other is named: Ray hands out GPUs and cores
 slurm    one job array: Slurm hands out everything (slurm.py)
 """
@@ -15,10 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from normbench import slurm
-from normbench.config import Config, ConfigError
+from normbench.config import ConfigError
+from normbench.runs import Run
 
-PLUGINS = {"ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}  # each an extra of the same name
-SLOTS = "NORMBENCH_SLOTS"  # the folder of this sweep's slot files, handed on to the processes that share its GPUs
+# each an extra of the same name
+PLUGINS = {"ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}
+# the folder of this sweep's slot files, handed on to the processes that share its GPUs
+SLOTS = "NORMBENCH_SLOTS"
 CLAIM_SECONDS = 60.0  # a slot's last holder may still be ending
 
 
@@ -36,35 +41,35 @@ def check(engine: str) -> None:
 
 
 @contextmanager
-def prepared(engine: str, overrides: list[str], configs: list[Config]) -> Iterator[list[str]]:
-    """Everything that engine needs around the launching of these cells; yields its settings, the user's own left out."""
+def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[list[str]]:
+    """Prepares the engine for these runs; yields its settings, less those that the user gave."""
     if engine == "basic":
         yield []
         return
     os.environ["NORMBENCH_PLAIN"] = "1"  # lines, not bars that overwrite each other
     given = _given(overrides)
     if engine == "slurm":
-        if any(config.launcher.per_gpu != 1 for config in configs):
+        if any(run.launcher.per_gpu != 1 for run in runs):
             raise ConfigError("launcher.per_gpu is for one machine: under hydra/launcher=slurm a job has its own GPUs")
-        sweep_dir = given.get("hydra.sweep.dir", f"{configs[0].out}/.hydra")
+        sweep_dir = given.get("hydra.sweep.dir", f"{runs[0].out}/.hydra")
         folder = Path(given.get("hydra.launcher.submitit_folder", f"{sweep_dir}/slurm"))
-        print(f"{len(configs)} cells go to Slurm as one job array; what they print is in {folder}", flush=True)
+        print(f"{len(runs)} cells go to Slurm as one job array; what they print is in {folder}", flush=True)
         with slurm.submission(folder):
             yield []
         return
-    per_gpu = max(config.launcher.per_gpu for config in configs)
-    share = Share.of(len(configs), _cores(), _gpus(configs), per_gpu, _asked_jobs(given))
-    print(f"{len(configs)} cells, {share}", flush=True)
+    per_gpu = max(run.launcher.per_gpu for run in runs)
+    allotment = Allotment.of(len(runs), _cores(), _gpus(runs), per_gpu, _asked_jobs(given))
+    print(f"{len(runs)} cells, {allotment}", flush=True)
     if engine == "ray":
-        yield [f"++{key}={value}" for key, value in _ray(share, per_gpu, given).items() if key not in given]
+        yield [f"++{key}={value}" for key, value in _ray(allotment, per_gpu, given).items() if key not in given]
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(share.threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(allotment.threads))
     with tempfile.TemporaryDirectory(prefix="normbench-") as slots:
-        for number, gpu in enumerate(share.gpus):
+        for number, gpu in enumerate(allotment.gpus):
             (Path(slots) / f"{number:05d}").write_text(gpu)
         os.environ[SLOTS] = slots
         try:
-            yield [f"hydra.launcher.n_jobs={share.jobs}"] if engine == "joblib" else []
+            yield [f"hydra.launcher.n_jobs={allotment.jobs}"] if engine == "joblib" else []
         finally:
             del os.environ[SLOTS]
 
@@ -73,21 +78,25 @@ def prepared(engine: str, overrides: list[str], configs: list[Config]) -> Iterat
 
 
 @dataclass(frozen=True)
-class Share:
-    """How many jobs run at a time and what each of them gets. gpus: of each job; the same one may come several times."""
+class Allotment:
+    """How many jobs run at a time and what each of them gets.
+
+    gpus: of each job; the same one may come several times.
+    """
 
     jobs: int
     threads: int
     gpus: tuple[str, ...]
 
     @classmethod
-    def of(cls, cells: int, cores: int, gpus: list[str], per_gpu: int, jobs: int | None = None) -> "Share":
-        """jobs: what the user asked for, negative ones counted back from the number of cores as joblib does."""
+    def of(cls, runs: int, cores: int, gpus: list[str], per_gpu: int, jobs: int | None = None) -> "Allotment":
+        """jobs: what the user asked for; -1 is one per core, -2 one fewer, as for joblib."""
         if jobs is None:
-            jobs = min(cells, len(gpus) * per_gpu or cores)
+            jobs = min(runs, len(gpus) * per_gpu or cores)
         elif jobs < 0:
             jobs = max(1, cores + 1 + jobs)
-        slots = tuple(gpus[i % len(gpus)] for i in range(jobs)) if gpus else ()  # each GPU once before any twice
+        # each GPU once before any twice
+        slots = tuple(gpus[i % len(gpus)] for i in range(jobs)) if gpus else ()
         return cls(jobs, max(1, cores // jobs), slots)
 
     def __str__(self) -> str:
@@ -96,19 +105,20 @@ class Share:
         return f"{self.jobs} at a time{on}, {self.threads} thread{several} each"
 
 
-def _ray(share: Share, per_gpu: int, given: dict[str, str]) -> dict[str, str]:
-    """Ray's settings: what a cell takes of it, and a local cluster of the size that was counted here."""
+def _ray(allotment: Allotment, per_gpu: int, given: dict[str, str]) -> dict[str, str]:
+    """Ray's settings: what a run takes, and a local cluster of the size that was counted here."""
     ray = "hydra.launcher.ray"
-    settings = {f"{ray}.remote.num_cpus": str(share.threads), f"{ray}.init.logging_level": "warning"}
-    if share.gpus:
+    settings = {f"{ray}.remote.num_cpus": str(allotment.threads), f"{ray}.init.logging_level": "warning"}
+    if allotment.gpus:
         settings[f"{ray}.remote.num_gpus"] = str(1 / per_gpu)
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the same epoch of two cells is no repetition
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a default to come; unsaid, Ray warns of it
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the same epoch of two runs is no repetition
+    # a default to come; unsaid, Ray warns of it
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if "RAY_ADDRESS" in os.environ or given.get(f"{ray}.init.address", "null") not in ("null", "local"):
-        return settings | {
-            f"{ray}.init.object_store_memory": "null"
-        }  # the plugin sets it, a running cluster refuses it
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a cluster of its own; unsaid, it warns
+        # the plugin sets it, a running cluster refuses it
+        return settings | {f"{ray}.init.object_store_memory": "null"}
+    # Ray's default for a cluster of its own; unsaid, it warns
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     return settings | {f"{ray}.init.num_cpus": str(_cores()), f"{ray}.init.include_dashboard": "false"}
 
@@ -131,12 +141,13 @@ def _given(overrides: list[str]) -> dict[str, str]:
 def _cores() -> int:
     import joblib
 
-    return int(joblib.cpu_count())  # those this process may use: affinity and a container's quota count
+    # those this process may use: affinity and a container's quota count
+    return int(joblib.cpu_count())
 
 
-def _gpus(configs: list[Config]) -> list[str]:
+def _gpus(runs: list[Run]) -> list[str]:
     """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process, by the names that it takes."""
-    named = {config.device for config in configs}
+    named = {run.device for run in runs}
     if indexed := sorted(name for name in named if ":" in name):
         raise ConfigError(
             f"device={indexed[0]}: each job of this launcher gets a GPU of its own; use device=cuda and choose "
@@ -157,7 +168,10 @@ _held: list[int] = []  # the open slot file: its lock falls with the process, ho
 
 
 def claim() -> None:
-    """Makes one of this sweep's GPUs this process's own, once; before torch counts them. Nothing where none are shared out."""
+    """Claims a free GPU slot for this process; no-op without slots, and the second time.
+
+    To be called before torch counts the GPUs.
+    """
     folder = os.environ.get(SLOTS)
     if folder is None or _held or not (slots := sorted(Path(folder).iterdir())):
         return

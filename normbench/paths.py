@@ -1,4 +1,4 @@
-"""Where conf/ and the published numbers are: inside the installed package, else in the checkout around it."""
+"""Where conf/ and the published numbers are: in the installed package, else in the checkout."""
 
 from pathlib import Path
 

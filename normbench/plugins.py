@@ -1,12 +1,14 @@
-"""Norms that installed packages offer: the entry-point group normbench.norms, and the yaml beside each class. No torch.
+"""Norms that installed packages offer: entry points, and the yaml beside each class. No torch.
 
-A package's pyproject.toml names the class, `[project.entry-points."normbench.norms"]` with `frn2 = "package.module:Class"`,
-and frn2.yaml lies beside the file that holds it: what conf/norm/<name>.yaml is for our own. The yaml is found and read
-without importing the package, so a sweep over its options is checked before anything starts; the class is imported when
-that norm is built. A config file can name a norm, never code.
+A package's pyproject.toml names the class, `[project.entry-points."normbench.norms"]` with `frn2 =
+"package.module:Class"`, and frn2.yaml lies beside the file that holds it: what
+conf/norm/<name>.yaml is for our own. The yaml is found and read without importing the package, so a
+sweep over its options is checked before anything starts; the class is imported when that norm is
+built. A config file can name a norm, never code.
 """
 
 import importlib.util
+import re
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +21,7 @@ from yaml import YAMLError
 
 from normbench import paths
 from normbench.config import ConfigError
+from normbench.hints import nearest, one_line
 
 GROUP = "normbench.norms"
 
@@ -30,7 +33,7 @@ def builtin() -> list[str]:
 
 @cache
 def offered() -> dict[str, list[EntryPoint]]:
-    """What installed packages offer, by norm name; a list, since two packages may claim one name."""
+    """What installed packages offer, by norm name; two packages may claim one name."""
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         if entry not in found.setdefault(entry.name, []):
@@ -52,26 +55,56 @@ def entry_of(name: str) -> EntryPoint:
     return entries[0]
 
 
-def schema(name: str) -> dict[str, Any]:
-    """The keys and default values of a norm's yaml, interpolations left as they stand; raises ConfigError."""
+def yaml_of(name: str) -> Path:
+    """The file with a norm's options, in conf/norm or beside an installed layer."""
+    if name not in norm_names():
+        raise ConfigError(f"norm={name}: no such norm{nearest(name, norm_names())}; one of {', '.join(norm_names())}")
     if name not in offered():
-        return _read(paths.conf() / "norm" / f"{name}.yaml")
+        return paths.conf() / "norm" / f"{name}.yaml"
     entry = entry_of(name)
     path = _yaml_beside(entry)
     if path is None or not path.is_file():
         where = f" ({path})" if path else ""
         raise ConfigError(f"norm={name}: {_claim(entry)} needs the file {name}.yaml beside it{where}, with its options")
-    found = _read(path)
-    if found.get("name") != name or not isinstance(found.get("batch_free"), bool):
+    return path
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The keys and defaults of a norm's yaml, interpolations left as they stand; or ConfigError."""
+    path = yaml_of(name)
+    found = read(path)
+    if name in offered() and (found.get("name") != name or not isinstance(found.get("batch_free"), bool)):
         raise ConfigError(f"{path} must say name: {name}, and batch_free: true or false")
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def options(name: str) -> list[str]:
+    """The keys that norm.<key>= takes for that norm; raises ConfigError."""
+    return [key for key in schema(name) if key not in ("name", "batch_free")]
+
+
+def meanings(name: str) -> dict[str, list[str]]:
+    """What each option means, line by line: the comment behind it in the yaml, and below that."""
+    found: dict[str, list[str]] = {}
+    for line in yaml_of(name).read_text(encoding="utf-8").splitlines():
+        given, comment = (part.strip() for part in (*re.split(r"(?:^|\s+)#", line, maxsplit=1), "")[:2])
+        if given:
+            found[given.partition(":")[0]] = [comment] if comment else []
+        elif comment and line.startswith(" ") and found:
+            found[list(found)[-1]].append(comment)
+    return found
+
+
+@cache
+def read(path: Path) -> dict[str, Any]:
+    """A yaml as it stands, interpolations too.
+
+    Read once, so not to be changed; raises ConfigError.
+    """
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(e).split())}") from None
+        raise ConfigError(f"{path} cannot be read: {one_line(e)}") from None
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
@@ -80,7 +113,7 @@ def _claim(entry: EntryPoint) -> str:
 
 
 def _yaml_beside(entry: EntryPoint) -> Path | None:
-    """<name>.yaml beside the file of the entry point's module, which is not imported: nor are the packages around it."""
+    """<name>.yaml beside the file of the entry point's module; no module or package is imported."""
     module, *inner = entry.module.split(".")
     try:
         spec = importlib.util.find_spec(module)

@@ -1,9 +1,11 @@
-"""How a run goes, shown: a bar on a terminal, one line an epoch elsewhere. Also the sign of life on disk."""
+"""Shows how a run goes: a bar on a terminal, one line per epoch elsewhere.
+
+Also the sign of life on disk.
+"""
 
 import os
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -11,8 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from normbench import records
-from normbench.compose import norm_label
-from normbench.config import Config, resolved
+from normbench.runs import Run
 from normbench.tracker import NoTracker
 
 SHOW_SECONDS = 0.5
@@ -20,36 +21,28 @@ TOUCH_SECONDS = 30.0
 
 
 class Progress:
-    """Told of every step and every row. A null object where it is not enabled: other ranks, quiet callers."""
+    """Is told of every step and every row.
 
-    def __init__(self, config: Config, train_images: int, folder: Path, enabled: bool) -> None:
+    A null object where it is not enabled: other ranks, quiet callers.
+    """
+
+    def __init__(self, run: Run, train_images: int, enabled: bool) -> None:
         self.tracker: NoTracker = NoTracker()
-        self._folder, self._enabled = folder, enabled
-        self._steps, self._epochs = config.steps_per_epoch(train_images), config.recipe.epochs
-        self._sgd_batch = resolved(config.sgd_batch)
-        self._name = f"{config.data.name} {norm_label(config)} b{config.batch} s{config.seed}"
+        self._folder, self._enabled = run.folder, enabled
+        self._steps, self._epochs = run.steps_per_epoch(train_images), run.recipe.epochs
+        self._sgd_batch = run.sgd_batch
+        self._name = f"{run.data.name} {run.norm.label} b{run.batch} s{run.seed}"
         self._shown = self._touched = time.monotonic()
         self._first: tuple[float, int] | None = None  # when and where this process began to count
         self._error = float("nan")
         on_terminal = enabled and sys.stdout.isatty() and not os.environ.get("NORMBENCH_PLAIN")
-        self._bar = (
-            Bar(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                TextColumn("epoch {task.fields[epoch]}  error {task.fields[error]}  {task.fields[speed]} img/s"),
-                TimeRemainingColumn(),
-                transient=True,
-            )
-            if on_terminal
-            else None
-        )
+        self._bar = _bar() if on_terminal else None
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task(
-                self._name, total=self._epochs * self._steps, epoch="-", error="-", speed="-"
-            )
+            steps = self._epochs * self._steps
+            self._task = self._bar.add_task(self._name, total=steps, epoch="-", error="-", speed="-")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
@@ -89,3 +82,13 @@ class Progress:
         if self._first is None or now <= self._first[0]:
             return 0.0
         return (done - self._first[1]) * self._sgd_batch / (now - self._first[0])
+
+
+def _bar() -> Bar:
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("epoch {task.fields[epoch]}  error {task.fields[error]}  {task.fields[speed]} img/s"),
+        TimeRemainingColumn(),
+        transient=True,
+    )

@@ -1,10 +1,12 @@
-"""The run folder: the only source of truth about a run. Written by rank 0, read by everybody, without torch.
+"""The run folder: the only source of truth about a run.
 
-config.yaml     resolved config, written once; every value is JSON on one line, so it reads fast and is still YAML
+Written by rank 0, read by everybody, without torch.
+
+config.yaml     every setting, written once; each value is JSON on one line, which is YAML too
 env.json        versions, commit, device, command, what the norm became in each layer
-epochs.jsonl    one line an epoch, one write() each; a torn last line is read as absent
-probes.jsonl    one line every probe.every steps about the norm that probe.layer watches, written and read likewise
-running.json    host, process and Slurm job that hold the folder; its age tells a dead holder from a living one
+epochs.jsonl    one line per epoch, one write() each; a torn last line is read as absent
+probes.jsonl    one line every probe.every steps about the norm probe.layer, likewise
+running.json    host, process and Slurm job of the folder's holder; its age tells whether that lives
 error.json      the one line of the failure that ended the last attempt
 result.json     last, by rename: its presence means finished
 """
@@ -24,6 +26,7 @@ from normbench import slurm
 from normbench.config import FORMAT
 
 STATES = ("done", "running", "cut", "diverged", "failed", "missing")
+FINISHED = ("done", "diverged")  # the states that a result.json gives; divergence is a result
 STALE_SECONDS = 900.0  # a holder on another host that has not touched its file for so long is dead
 
 
@@ -62,7 +65,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved config with its "format"; raises ValueError where it is not one of ours or newer than we know."""
+    """The config with its "format"; raises ValueError for one that is not ours or is newer."""
     text = (folder / "config.yaml").read_text(encoding="utf-8")
     try:
         pairs = (line.partition(": ") for line in text.splitlines())
@@ -96,7 +99,10 @@ def append_probe(folder: Path, row: dict[str, Any]) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows in the order of their epochs. A torn line is absent; of two rows of one epoch the later one counts."""
+    """The rows in the order of their epochs.
+
+    A torn line is absent; of two rows of one epoch the later one counts.
+    """
     return _read(folder / "epochs.jsonl", "epoch")
 
 
@@ -170,7 +176,7 @@ def _holder(folder: Path) -> dict[str, Any] | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host started, as the kernel counts: tells a reused process number from the old one."""
+    """When a process of this host started, in the kernel's count: a reused number has another."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
             return f.read().rpartition(")")[2].split()[19]

@@ -1,4 +1,4 @@
-"""What Slurm says: which job this process is, whether another still runs, and a sweep's job array from start to end."""
+"""What Slurm says: which job this is, whether another runs, how a sweep's job array goes."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ ALIVE = "RUNNING,COMPLETING,SUSPENDED,STOPPED"  # the states in which a job may 
 
 
 def this_job() -> str | None:
-    """Number and start of the job that this process belongs to: a requeued job keeps its number and starts again."""
+    """Number and start of this process's job: a requeued job keeps its number and starts again."""
     number = os.environ.get("SLURM_JOB_ID")
     return f"{number}.{os.environ.get('SLURM_RESTART_COUNT') or 0}" if number else None
 
@@ -40,7 +40,8 @@ def ended(job: str) -> bool:
 def ranks() -> bool:
     """Whether this is one of several tasks of a submitted job; torchrun's variables then say which.
 
-    Ranks are Slurm tasks and not torchrun's processes: submitit's signals reach each of them, and a preempted job survives.
+    Ranks are Slurm tasks and not torchrun's processes: submitit's signals reach each of them, and a
+    preempted job survives.
     """
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return False
@@ -51,13 +52,14 @@ def ranks() -> bool:
         return False
     place = submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:  # gpus_per_task shows each task its own GPU as number 0, gpus_per_node shows all of them to all
+    # gpus_per_task shows each task its own GPU as number 0, gpus_per_node shows all of them to all
+    if visible:
         os.environ["LOCAL_RANK"] = str(place.local_rank % len(visible.split(",")))
     return True
 
 
 def goes_on(folder: Path) -> bool:
-    """Whether this job was requeued after it had begun the run in this folder: overwrite=true has done its work then."""
+    """Whether this requeued job had begun the run in this folder: overwrite=true is done then."""
     if int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0 or "SUBMITIT_FOLDER" not in os.environ:
         return False
     number = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
@@ -65,7 +67,7 @@ def goes_on(folder: Path) -> bool:
     return config.exists() and script.exists() and config.stat().st_mtime >= script.stat().st_mtime
 
 
-# ---------------------------------------------------------------------------- where a sweep is submitted
+# ------------------------------------------------------------------ where a sweep is submitted
 
 
 def check() -> None:
@@ -80,12 +82,16 @@ def check() -> None:
 
 @contextmanager
 def submission(folder: Path) -> Iterator[None]:
-    """Around the launching of a sweep. Hydra's launcher gives up with the first job that was cancelled or killed: the
-    others are waited for here, and what became of each is read from the disk as everywhere."""
+    """To be held while a sweep is launched.
+
+    Hydra's launcher gives up with the first job that was cancelled or killed; this waits for the
+    others. What became of each is read from the disk as everywhere.
+    """
     import submitit
 
     before = _arrays(folder)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the launcher's failure as a traceback and exits
+    # else Hydra prints the launcher's failure as a traceback and exits
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
     except submitit.core.utils.UncompletedJobError as e:
@@ -106,7 +112,7 @@ def _arrays(folder: Path) -> set[str]:
 
 
 def _wait(arrays: set[str]) -> None:
-    """Until none of these jobs is pending or running."""
+    """Waits until none of these jobs is pending or running."""
     pause = 1.0
     while True:
         asked = subprocess.run(["squeue", "-h", "-j", ",".join(arrays), "-o", "%i"], capture_output=True, text=True)

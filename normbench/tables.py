@@ -1,9 +1,26 @@
-"""`python -m normbench.tables gn_table1 summary`: tables from the records on disk, ours beside the published."""
+"""`python -m normbench.tables gn_table1 summary`: tables of ours beside the published numbers."""
 
 import sys
+from pathlib import Path
 
-from normbench.study.command import run
-from normbench.study.tables import main
+import pandas as pd
+
+from normbench import command, named
+from normbench.study.tables.by_name import TABLES
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes each named table as Markdown, CSV and LaTeX, and prints it."""
+    reader = named.parser("table", TABLES, "Writes tables from the records on disk, beside the published numbers.")
+    options = reader.parse_intermixed_args(arguments)
+
+    def make(name: str, runs: pd.DataFrame) -> named.Made:
+        table = TABLES[name](runs)
+        written = table.write(Path(options.out))
+        return named.Made(written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, [])
+
+    named.make_all("table", TABLES, options, make)
+
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(command.run(main))

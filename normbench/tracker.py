@@ -1,6 +1,7 @@
-"""A mirror of the records on Weights & Biases, or a null object with the same methods. Never the source of truth.
+"""A mirror of the records on Weights & Biases, or a null object with the same methods.
 
-Nothing here can stop a run: a server that does not answer, a full disk or a key that is refused becomes one printed line.
+Never the source of truth, and nothing here can stop a run: a server that does not answer, a full
+disk or a key that is refused becomes one printed line.
 """
 
 import os
@@ -11,12 +12,14 @@ from types import TracebackType
 from typing import Any
 
 from normbench import records
-from normbench.compose import model_label, norm_label
-from normbench.config import Config, ConfigError, as_dict, identity, run_path
+from normbench.config import ConfigError
+from normbench.hints import first_line
+from normbench.runs import Run
 
 MODES = ("auto", "online", "offline", "disabled")
 INIT_SECONDS = 20.0  # how long a server that does not answer may hold up the first run of a process
-FINISH_SECONDS = 60.0  # and how long the end of a run; what is not sent by then stays on disk for `wandb sync`
+# and how long the end of a run; what is not sent by then stays on disk for `wandb sync`
+FINISH_SECONDS = 60.0
 TAG_LETTERS = 64  # W&B refuses longer tags
 CURVES = ("top1_error_pct", "train_error_pct")
 
@@ -38,19 +41,21 @@ class NoTracker:
 
 
 class WandbTracker(NoTracker):
-    """One W&B run a run folder, under the same id whenever it is resumed."""
+    """One W&B run for each run folder, under the same id whenever it is resumed."""
 
-    def __init__(self, config: Config, folder: Path) -> None:
+    def __init__(self, run: Run, folder: Path) -> None:
         import wandb
 
         self._wandb, self._folder = wandb, folder
         rows = records.read_rows(folder)
-        wanted = {"config": _config(config, folder), **_names(config), "dir": str(folder)}
-        wanted["resume"] = "allow" if rows else None  # None: a run that starts anew replaces what W&B has of it
-        self._run = self._init(_mode(config), wanted)
+        wanted = {"config": _config(run, folder), **_names(run), "dir": str(folder)}
+        # None: a run that starts anew replaces what W&B has of it
+        wanted["resume"] = "allow" if rows else None
+        self._run = self._init(_mode(run), wanted)
         self._run.define_metric("*", step_metric="epoch")
         self._run.define_metric("images_seen", summary="max")
-        for row in rows:  # an offline segment starts empty, and a killed process had not sent its last rows
+        # an offline segment starts empty, and a killed process had not sent its last rows
+        for row in rows:
             if row["epoch"] >= self._run.step:
                 self.log(row)
 
@@ -59,18 +64,16 @@ class WandbTracker(NoTracker):
         wandb = self._wandb
         wanted["reinit"] = "finish_previous"
         wanted["settings"] = wandb.Settings(
-            console="off",
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
+            console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True
         )
         try:
             run = wandb.init(mode=mode, **wanted)
         except Exception as e:
             if mode != "online":
                 raise
-            print(f"wandb: {_line(e)}; this process tracks offline from here on", flush=True)
-            os.environ["WANDB_MODE"] = "offline"  # or every run of a sweep would wait for the server
+            print(f"wandb: {first_line(e)}; this process tracks offline from here on", flush=True)
+            # or every run of a sweep would wait for the server
+            os.environ["WANDB_MODE"] = "offline"
             wandb.teardown()  # the client's own process still holds the id
             return wandb.init(mode="offline", **wanted)
         if mode == "online":
@@ -84,10 +87,11 @@ class WandbTracker(NoTracker):
         _quietly(lambda: self._run.log(row, step=row["epoch"]))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """The metric of record goes into the summary; the rows as a table and their curves into the last epoch."""
+        """Puts the metric of record into the summary, rows and curves into the last epoch."""
         summary: dict[str, Any] = {"status": result["status"]}
         if result.get("seconds"):
-            summary["images_per_second"] = result["images_seen"] / result["seconds"]  # evaluation included
+            # evaluation included in the seconds
+            summary["images_per_second"] = result["images_seen"] / result["seconds"]
         for key, value in result.items():
             if isinstance(value, dict):  # a metric: {median_last5, final}
                 summary |= {f"{key}_{statistic}": number for statistic, number in value.items()}
@@ -111,65 +115,69 @@ class WandbTracker(NoTracker):
         self._run.log({"epochs": table, "curves": curves}, step=rows[-1]["epoch"])
 
 
-def build(config: Config, folder: Path, enabled: bool) -> NoTracker:
-    """The tracker that the config names, on the one rank that writes."""
-    if not enabled or config.tracker.name == "none":
+def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
+    """The tracker that the run names, on the rank that writes; elsewhere one that does nothing."""
+    if not enabled or run.tracker.name == "none":
         return NoTracker()
-    if config.tracker.mode not in MODES:
-        raise ConfigError(f"tracker.mode={config.tracker.mode}: one of {', '.join(MODES)}")
+    if run.tracker.mode not in MODES:
+        raise ConfigError(f"tracker.mode={run.tracker.mode}: one of {', '.join(MODES)}")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")  # our line says where the run is; W&B's own would be six
-    # tables wait here until they are sent: beside the runs, not in a home folder that a cluster may not let us write
-    os.environ.setdefault("WANDB_DATA_DIR", str((Path(config.out) / ".wandb").resolve()))
+    # our line says where the run is; W&B's own would be six
+    os.environ.setdefault("WANDB_SILENT", "true")
+    # tables wait here until they are sent: beside the runs, not in a home folder that a cluster may
+    # not let us write
+    os.environ.setdefault("WANDB_DATA_DIR", str((Path(run.out) / ".wandb").resolve()))
     try:
-        return WandbTracker(config, folder)
+        return WandbTracker(run, folder)
     except Exception as e:  # noqa: BLE001 - a tracker never stops a run
-        print(f"wandb: {_line(e)}; this run is not tracked", flush=True)
+        print(f"wandb: {first_line(e)}; this run is not tracked", flush=True)
         return NoTracker()
 
 
 # ---------------------------------------------------------------------------- what W&B is told
 
 
-def _config(config: Config, folder: Path) -> dict[str, Any]:
-    """The resolved config, the names under which the run is found, the commit, and what else it was made with."""
+def _config(run: Run, folder: Path) -> dict[str, Any]:
+    """Every setting, the run's names, the commit, and what else it was made with."""
     made_with = records.read_json(folder / "env.json") or {}
     return {
-        **as_dict(config),
-        "identity": identity(config),
-        "label": norm_label(config),
-        "model_label": model_label(config),
-        "lr": config.lr,
-        "batch_free": config.batch_free,
+        **run.settings(),
+        "identity": run.identity,
+        "label": run.norm.label,
+        "model_label": run.model.label,
+        "lr": run.lr,
+        "batch_free": run.batch_free,
         "commit": made_with.pop("commit", None),
         "environment": made_with,
     }
 
 
-def _names(config: Config) -> dict[str, Any]:
-    """Where the run stands on W&B. A group is a cell: what W&B averages over it differs in nothing but the seed."""
-    model, norm = model_label(config), norm_label(config)
-    cut = run_path(config, model, norm).parts[-2]  # b2x32, or any64
-    like = identity(replace(config, seed=0))[:4]
-    tags = [config.data.name, model, norm, config.protocol.name]
-    if isinstance(config.experiment, str):
-        tags.append(config.experiment)
+def _names(run: Run) -> dict[str, Any]:
+    """Where the run stands on W&B.
+
+    What W&B averages over a group differs in nothing but the seed.
+    """
+    model, norm = run.model.label, run.norm.label
+    like = replace(run, seed=0).identity[:4]
+    tags = [run.data.name, model, norm, run.protocol]
+    if isinstance(run.experiment, str):
+        tags.append(run.experiment)
     return {
-        "project": config.tracker.project,
-        "id": f"{identity(config)}-s{config.seed}",
-        "group": f"{config.data.name}-{model}-{norm}-{cut}-{like}",
-        "name": f"{norm}-{cut}-s{config.seed}",
+        "project": run.tracker.project,
+        "id": f"{run.identity}-s{run.seed}",
+        "group": f"{run.data.name}-{model}-{norm}-{run.split}-{like}",
+        "name": f"{norm}-{run.split}-s{run.seed}",
         "job_type": "train",
         "tags": [tag[:TAG_LETTERS] for tag in tags],
     }
 
 
-def _mode(config: Config) -> str:
+def _mode(run: Run) -> str:
     """auto: what WANDB_MODE says, else online where a key is set, else offline."""
     import wandb
 
-    if config.tracker.mode != "auto":
-        return config.tracker.mode
+    if run.tracker.mode != "auto":
+        return run.tracker.mode
     if said := os.environ.get("WANDB_MODE"):
         return said
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
@@ -179,9 +187,4 @@ def _quietly(call: Callable[[], Any]) -> None:
     try:
         call()
     except Exception as e:  # noqa: BLE001 - a tracker never stops a run
-        print(f"wandb: {_line(e)}", flush=True)
-
-
-def _line(error: Exception) -> str:
-    """The first line of what W&B says: it goes on to advise settings that are ours."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        print(f"wandb: {first_line(e)}", flush=True)

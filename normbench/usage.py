@@ -1,9 +1,13 @@
-"""`python -m normbench --help`. Hydra would load every option of every group for it, and take seconds. No torch."""
+"""`python -m normbench --help`.
+
+Hydra would load every option of every group for it, and take seconds. No torch.
+"""
 
 from omegaconf import OmegaConf
 
-from normbench import paths
-from normbench.compose import GROUPS, composed, norm_names
+from normbench import paths, plugins
+from normbench.compose import composed
+from normbench.config import GROUPS
 
 TEXT = """\
 How does the error of a network depend on the number of images each worker normalizes over?
@@ -29,13 +33,16 @@ Keys, set as key=value:
 
 
 def text(overrides: list[str]) -> str:
-    """The help, with the keys and values that these overrides lead to. Raises ConfigError for a wrong one."""
+    """The help, with the keys and values that these overrides lead to.
+
+    Raises ConfigError for a wrong one.
+    """
     groups = "\n".join(f"  {group}: {', '.join(_options(group))}" for group in GROUPS)
     return TEXT.format(groups=groups, keys=OmegaConf.to_yaml(composed(overrides)))
 
 
 def _options(group: str) -> list[str]:
-    """What a group offers; the for_<data> files only say what belongs to which data."""
+    """What a group offers; protocol/for_data.yaml is what holds where none is chosen."""
     if group == "norm":
-        return norm_names()
+        return plugins.norm_names()
     return sorted(path.stem for path in (paths.conf() / group).glob("*.yaml") if not path.stem.startswith("for_"))

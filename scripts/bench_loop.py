@@ -1,8 +1,10 @@
 """What the training loop costs: python scripts/bench_loop.py [--rounds 15] [--threads 1]
 
-Images per second of an epoch, the sides alternating in one process; a ratio is the median over the rounds of side by side:
-  loop      normbench's training loop over a hand-written minimal one: same network, data, SGD batch and optimizer
-  virtual   batch normalization with 32 virtual workers of 2 images over plain batch normalization on 64
+Images per second of an epoch, the sides alternating in one process; a ratio is the median over the
+rounds of one side by the other:
+  loop      normbench's training loop over a hand-written minimal one: same network, data, SGD batch
+            and optimizer
+  virtual   batch normalization with 32 virtual workers of 2 images over a plain one on 64
 """
 
 import argparse
@@ -16,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from normbench import data, models
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.models.cifar_resnet import CifarResNet
 from normbench.train.loop import train
 from normbench.train.task import Classification
@@ -25,7 +27,9 @@ SGD_BATCH = 64
 
 
 class StopWatch:
-    """Times the steps of an epoch: from the end of the first, which warms up, to the end of the last."""
+    """Times the steps of an epoch: from the end of the first, which warms up, to the end of the
+    last.
+    """
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -40,13 +44,13 @@ class StopWatch:
 
 
 def ours(batch: int, images: data.Images) -> float:
-    config = config_of([f"batch={batch}", f"sgd_batch={SGD_BATCH}", "recipe.epochs=1"])
+    run = run_of([f"batch={batch}", f"sgd_batch={SGD_BATCH}", "recipe.epochs=1"])
     torch.manual_seed(0)
     workers = SGD_BATCH // batch
-    model = models.build(config.model.name, norm=config.norm, num_classes=10, workers=workers, image_channels=1)
+    model = models.build(run.model.name, norm=run.norm.as_dict(), num_classes=10, workers=workers, image_channels=1)
     watch = StopWatch()
     with tempfile.TemporaryDirectory() as folder:
-        train(config, model, Classification(), images, Path(folder), watch)
+        train(run, model, Classification(), images, Path(folder), watch)
     return watch.images_per_second()
 
 
@@ -73,14 +77,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    digits = config_of([]).data
+    digits = run_of([]).data
     images = data.build(digits, seed=0, device=torch.device("cpu"), dtype=torch.float32)
     sides = {
         "minimal loop": lambda: minimal(images),
         "normbench, BN on 64": lambda: ours(64, images),
         "normbench, BN, 32 workers of 2": lambda: ours(2, images),
     }
-    speeds: dict[str, list[float]] = {name: [side()] for name, side in sides.items()}  # the first round warms up
+    # the first round warms up
+    speeds: dict[str, list[float]] = {name: [side()] for name, side in sides.items()}
     for _ in range(arguments.rounds):
         for name, side in sides.items():
             speeds[name].append(side())

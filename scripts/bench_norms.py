@@ -1,12 +1,14 @@
-"""How long each norm takes, forward and backward on a CPU, as a ratio to nn.BatchNorm2d + ReLU in the same run.
+"""How long each norm takes, forward and backward on a CPU, as a ratio to nn.BatchNorm2d + ReLU in
+the same run.
 
     python scripts/bench_norms.py                        every norm, about ten minutes; prints a Markdown table
     python scripts/bench_norms.py gn brn --rounds 30     some of them
 
-Layer and BatchNorm2d take turns, so that whatever else the machine does hits both; a ratio is the median over the rounds of
-time by time, and of nothing else do the numbers mean anything. A ReLU follows either, but for a norm that has it inside.
-A norm that reparametrizes its conv is timed with the new weight's forward and backward (3x3, C to C), without the conv; one
-that needs the conv's input is timed with its conv, against conv + BatchNorm2d + ReLU.
+Layer and BatchNorm2d take turns, so that whatever else the machine does hits both; a ratio is the
+median over the rounds of time by time, and of nothing else do the numbers mean anything. A ReLU
+follows either, but for a norm that has it inside. A norm that reparametrizes its conv is timed with
+the new weight's forward and backward (3x3, C to C), without the conv; one that needs the conv's
+input is timed with its conv, against conv + BatchNorm2d + ReLU.
 """
 
 import argparse
@@ -30,7 +32,8 @@ LIMITS = {
     "evonorm_s0": 2.2, "sn": 2.5, "mabn": 2.5, "bcn": 2.5, "lrn": 4.0,
 }  # fmt: skip
 # Past warm-up, where a layer works as it does in most of its training
-WARM: dict[str, dict[str, object]] = {"mabn": {"window": 4}}  # at 32 images its window would be one batch
+# at 32 images its window would be one batch
+WARM: dict[str, dict[str, object]] = {"mabn": {"window": 4}}
 WARM_STEPS = 6  # fills the windows of 4; plan() below lets warm-ups end within these steps
 
 Run = Callable[[], None]
@@ -67,7 +70,8 @@ def _step(forward: Callable[[Tensor], Tensor], y: Tensor, grad: Tensor, conv: nn
         if conv is None:
             torch.autograd.backward(out, grad)
         else:
-            weight: Tensor = conv.weight  # standardized or rescaled here, by the norm's parametrization
+            # standardized or rescaled here, by the norm's parametrization
+            weight: Tensor = conv.weight
             torch.autograd.backward([out, weight], [grad, weight.detach()])
 
     return run

@@ -1,11 +1,12 @@
 """The dashboard of a W&B project: error against batch, learning curves, cost, and our own figures.
 
-    python scripts/wandb_dashboard.py --entity ME                  saves it on the server and prints its address
-    python scripts/wandb_dashboard.py --entity ME --figures results/figures    and uploads those PNGs to be shown in it
-    python scripts/wandb_dashboard.py --dry                        prints its specification, without a server
+    python scripts/wandb_dashboard.py --entity ME      saves it on the server and prints its address
+        --figures results/figures                      and uploads those PNGs to be shown in it
+    python scripts/wandb_dashboard.py --dry            prints its specification, without a server
 
-Needs wandb-workspaces: pip install 'normbench[wandb]'. Runs get there with `python -m normbench tracker=wandb ...`. They
-are grouped by cell, so that a line, a bar or a point is one norm at one batch, averaged over its seeds and nothing else.
+Needs wandb-workspaces: pip install 'normbench[wandb]'. Runs get there with `python -m normbench
+tracker=wandb ...`. They are grouped by cell, so that a line, a bar or a point is one norm at one
+batch, averaged over its seeds and nothing else.
 """
 
 import argparse

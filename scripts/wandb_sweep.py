@@ -4,39 +4,29 @@
     wandb sweep --project normbench sweep.yaml      prints the id
     wandb agent ID                                  on each machine
 
-Every combination that `python -m normbench -m experiment=gn_fig1 data=cifar10` would train, one run each.
+Agents train what `python -m normbench -m experiment=gn_fig1 data=cifar10` would, run by run.
 """
 
 import argparse
 import sys
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
-from normbench import paths
 from normbench.config import ConfigError
-from normbench.hints import nearest
+from normbench.study.read import experiments
 
 
 def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
-    """The sweep as W&B's own keys. What the overrides say themselves is not swept."""
-    names = sorted(path.stem for path in (paths.conf() / "experiment").glob("*.yaml"))
-    if experiment not in names:
-        raise ConfigError(f"{experiment}: no such experiment{nearest(experiment, names)}; one of {', '.join(names)}")
-    asked = OmegaConf.select(OmegaConf.load(paths.conf() / "experiment" / f"{experiment}.yaml"), "hydra.sweeper.params")
+    """The sweep in W&B's own keys, its values as text; what an override sets is not swept.
+
+    Raises ConfigError where there is no such experiment.
+    """
+    swept = experiments.read(experiment).swept
     said = {text.partition("=")[0] for text in overrides}
-    parse = OverridesParser.create().parse_overrides
-    grid = {
-        override.key_or_group: list(override.sweep_string_iterator())
-        if override.is_sweep_override()
-        else [override.value()]
-        for override in parse([f"{key}={asked[key]}" for key in asked])
-    }
     return {
         "method": "grid",
         "metric": {"name": "top1_error_pct_median_last5", "goal": "minimize"},
-        "parameters": {key: {"values": values} for key, values in grid.items() if key not in said},
+        "parameters": {key: {"values": values} for key, values in swept.items() if key not in said},
         "command": [
             *("${env}", "python", "-m", "normbench", f"experiment={experiment}", "tracker=wandb"),
             *overrides,

@@ -1,4 +1,6 @@
-"""What the tests share: a run small enough to train in a second, and an environment that reaches for nothing outside."""
+"""What the tests share: a run small enough to train in a second, and an environment that reaches
+for nothing outside.
+"""
 
 import os
 import sys
@@ -21,7 +23,9 @@ def tiny(tmp_path: Path) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Prints what test_equality.py measured: the largest differences to 1 process with 4 virtual workers."""
+    """Prints what test_equality.py measured: the largest differences to 1 process with 4 virtual
+    workers.
+    """
     reports = [r for state in ("passed", "failed") for r in terminalreporter.getreports(state) if r.when == "call"]
     rows = sorted(v for r in reports for k, v in r.user_properties if k == "equality")
     if not rows:

@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor
 
 from normbench import records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.execute import execute
 from normbench.train import checkpoint
 
@@ -24,7 +24,9 @@ FIVE_STEPS += ["model.options.width=4", "recipe.zero_last_gamma=false", "recipe.
 
 
 def on_ranks(ranks: int, overrides: list[str], out: Path, cut_at: int | None = None) -> Path:
-    """Trains on so many processes and returns the run's folder. cut_at: the checkpoint with which the run ends cut."""
+    """Trains on so many processes and returns the run's folder. cut_at: the checkpoint with which
+    the run ends cut.
+    """
     out.mkdir(exist_ok=True)
     (out / "store").unlink(missing_ok=True)
     arguments = (ranks, [*FIVE_STEPS, *overrides, f"out={out / 'runs'}"], str(out / "store"), cut_at)
@@ -39,7 +41,7 @@ def _rank(rank: int, ranks: int, overrides: list[str], store: str, cut_at: int |
     try:
         if cut_at is not None:
             checkpoint.save = _until(cut_at, checkpoint.save)
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
     except KeyboardInterrupt:
         assert cut_at is not None
     finally:
@@ -66,7 +68,9 @@ def tensors(state: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def apart(a: Path, b: Path) -> tuple[float, float, float]:
-    """The largest difference in parameters and their momenta, in running statistics, and in all other buffers."""
+    """The largest difference in parameters and their momenta, in running statistics, and in all
+    other buffers.
+    """
     mine, theirs = (dict(tensors(torch.load(f / "checkpoint.pt", weights_only=True))) for f in (a, b))
     assert mine.keys() == theirs.keys()
     found = {"parameters": 0.0, "running": 0.0, "other": 0.0}

@@ -121,7 +121,8 @@ def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: P
     command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=20000", "batch=8"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     while "epoch 2/" not in process.stdout.readline():

@@ -1,27 +1,30 @@
-"""What a config means: derived values, rules, identity."""
+"""What a run means: derived values, rules, identity."""
 
-from dataclasses import asdict
+import pickle
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
-from normbench.compose import config_of, norm_label, planned
-from normbench.config import ConfigError, identity, run_path, science
+from normbench.compose import planned, run_of
+from normbench.config import ConfigError
+from normbench.runs import science
 
 
 @pytest.mark.parametrize(
     ("overrides", "workers", "sgd_batch", "lr"),
     [
         (["protocol=per_worker", "recipe=gn2018", "batch=32"], 8, 256, 0.1),
-        (["protocol=per_worker", "recipe=gn2018", "batch=2"], 8, 16, 0.1 * 2 / 32),  # the GN paper's 0.1 x N/32
+        # the GN paper's 0.1 x N/32
+        (["protocol=per_worker", "recipe=gn2018", "batch=2"], 8, 16, 0.1 * 2 / 32),
         (["protocol=per_worker", "recipe=gn2018", "batch=2", "workers=4"], 4, 8, 0.1 * 8 / 256),
         (["protocol=fixed_sgd", "recipe=gn2018", "batch=2"], 128, 256, 0.1),
         (["protocol=fixed_sgd", "recipe=gn2018", "batch=2", "sgd_batch=64"], 32, 64, 0.025),
     ],
 )
 def test_one_linear_rule_serves_both_protocols(overrides: list[str], workers: int, sgd_batch: int, lr: float) -> None:
-    config = config_of(overrides)
-    assert (config.workers, config.sgd_batch) == (workers, sgd_batch)
-    assert config.lr == pytest.approx(lr, rel=1e-15)
+    run = run_of(overrides)
+    assert (run.workers, run.sgd_batch) == (workers, sgd_batch)
+    assert run.lr == pytest.approx(lr, rel=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_one_linear_rule_serves_both_protocols(overrides: list[str], workers: in
 )
 def test_a_broken_rule_is_one_line_with_the_value_and_the_way_out(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config_of(overrides)
+        run_of(overrides)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -54,54 +57,54 @@ def test_a_broken_rule_is_one_line_with_the_value_and_the_way_out(overrides: lis
 def test_data_alone_picks_network_recipe_and_protocol(tmp_path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()
-    config = config_of(["data=imagenet", f"data.root={tmp_path}"])
-    assert (config.model.name, config.recipe.name, config.protocol.name) == ("resnet50", "gn2018", "per_worker")
-    assert (config.recipe.epochs, config.workers, config.recipe.weight_decay) == (100, 8, 1e-4)
-    chosen = config_of(["data=imagenet", f"data.root={tmp_path}", "model=resnet18", "protocol=fixed_sgd"])
-    assert (chosen.model.name, chosen.protocol.name, chosen.sgd_batch) == ("resnet18", "fixed_sgd", 256)
+    run = run_of(["data=imagenet", f"data.root={tmp_path}"])
+    assert (run.model.name, run.recipe.name, run.protocol) == ("resnet50", "gn2018", "per_worker")
+    assert (run.recipe.epochs, run.workers, run.recipe.weight_decay) == (100, 8, 1e-4)
+    chosen = run_of(["data=imagenet", f"data.root={tmp_path}", "model=resnet18", "protocol=fixed_sgd"])
+    assert (chosen.model.name, chosen.protocol, chosen.sgd_batch) == ("resnet18", "fixed_sgd", 256)
 
 
 def test_order_defaults_and_hardware_do_not_fork_a_run() -> None:
-    plain = identity(config_of(["batch=8", "seed=1"]))
+    plain = run_of(["batch=8", "seed=1"]).identity
     for same in (
         ["seed=1", "batch=8"],
         ["batch=8", "seed=1", "norm=bn", "recipe.lr=0.1", "norm.eps=0.00001", "model.options.width=16"],
         ["batch=8", "seed=1", "device=cpu", "tracker=wandb", "threads=1", "channels_last=true", "out=elsewhere"],
         ["batch=8", "seed=1", "workers=8"],
     ):
-        assert identity(config_of(same)) == plain, same
+        assert run_of(same).identity == plain, same
     for other in (["batch=4", "seed=1"], ["batch=8", "seed=2"], ["batch=8", "seed=1", "norm.momentum=0.2"]):
-        assert identity(config_of(other)) != plain, other
+        assert run_of(other).identity != plain, other
 
 
 def test_a_batch_free_norm_under_fixed_sgd_is_one_run_for_every_batch() -> None:
-    two, thirty_two = config_of(["norm=gn", "batch=2"]), config_of(["norm=gn", "batch=32"])
-    assert identity(two) == identity(thirty_two)
+    two, thirty_two = run_of(["norm=gn", "batch=2"]), run_of(["norm=gn", "batch=32"])
+    assert two.identity == thirty_two.identity
     assert "batch" not in science(two)
-    assert identity(config_of(["norm=gn", "sgd_batch=32", "batch=2"])) != identity(two)
-    per_worker = [identity(config_of(["norm=gn", "protocol=per_worker", f"batch={n}"])) for n in (2, 32)]
+    assert run_of(["norm=gn", "sgd_batch=32", "batch=2"]).identity != two.identity
+    per_worker = [run_of(["norm=gn", "protocol=per_worker", f"batch={n}"]).identity for n in (2, 32)]
     assert per_worker[0] != per_worker[1]  # there batch sets the SGD batch
 
 
 def test_what_is_off_leaves_no_trace_in_the_identity() -> None:
-    assert "label_smoothing" in science(config_of([]))["recipe"]  # 0.0 is a value
-    assert "nesterov" not in science(config_of([]))["recipe"]
-    assert "train_size" not in science(config_of([]))["data"]
+    assert "label_smoothing" in science(run_of([]))["recipe"]  # 0.0 is a value
+    assert "nesterov" not in science(run_of([]))["recipe"]
+    assert "train_size" not in science(run_of([]))["data"]
 
 
 def test_the_path_names_what_differs_from_the_yaml() -> None:
-    config = config_of(["norm=gn", "norm.groups=8", "batch=4"])
-    assert norm_label(config) == "gn-groups8"
-    path = run_path(config, "cifar_resnet8", norm_label(config))
-    assert str(path) == f"results/runs/digits/cifar_resnet8/gn-groups8/any64/s0-{identity(config)}"
-    assert "/bn/b4x16/s0-" in str(run_path(config_of(["batch=4"]), "cifar_resnet8", "bn"))
+    run = run_of(["norm=gn", "norm.groups=8", "batch=4"])
+    assert run.norm.label == "gn-groups8"
+    assert str(run.folder) == f"results/runs/digits/cifar_resnet8/gn-groups8/any64/s0-{run.identity}"
+    assert "/bn/b4x16/s0-" in str(run_of(["batch=4"]).folder)
 
 
 @pytest.mark.parametrize(
     "sweep",
     [
         ["experiment=gn_fig1", "seed=0,1"],
-        ["experiment=cbn_window", "norm.eps=1e-4"],  # a value of a norm that the experiment's grid chooses
+        # a value of a norm that the experiment's grid chooses
+        ["experiment=cbn_window", "norm.eps=1e-4"],
         ["experiment=wj_fig", "protocol=per_worker,fixed_sgd", "batch=4,2"],
         ["norm=cbn", "norm.window=1,2", "eval_also=[precise],null", "model.options.width=8,16", "++recipe.lr=0.2"],
     ],
@@ -109,10 +112,21 @@ def test_the_path_names_what_differs_from_the_yaml() -> None:
 def test_the_cells_of_a_sweep_are_those_that_hydra_composes_one_by_one(sweep: list[str]) -> None:
     found = planned(sweep)
     assert len(found) >= 8
-    for overrides, config in found:
-        assert asdict(config) == asdict(config_of(overrides))
+    for overrides, run in found:
+        assert asdict(run) == asdict(run_of(overrides))
 
 
 def test_a_sweep_over_a_wrong_value_is_refused_as_the_value_alone() -> None:
     with pytest.raises(ConfigError, match=r"^batch=abc: Value 'abc' of type 'str' could not be converted to Integer$"):
         planned(["batch=2,abc"])
+
+
+def test_a_run_is_a_value_whose_names_follow_from_it() -> None:
+    run = run_of(["norm=gn", "batch=4", "protocol=per_worker", "probe.layer=last"])
+    with pytest.raises(FrozenInstanceError):
+        run.batch = 8  # type: ignore[misc]
+    assert run.folder == replace(run, overwrite=True, device="cpu").folder
+    other = replace(run, batch=8)
+    assert (other.identity, other.folder.name) != (run.identity, run.folder.name)
+    travelled = pickle.loads(pickle.dumps(run))
+    assert (travelled, travelled.folder) == (run, run.folder)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from normbench.compose import cells, config_of
-from normbench.config import ConfigError, identity
+from normbench.compose import run_of, runs_of
+from normbench.config import ConfigError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -117,8 +117,8 @@ def agents_words(made: dict[str, Any]) -> list[list[str]]:
 def test_agents_train_the_cells_of_the_experiment() -> None:
     made = module("wandb_sweep").sweep("gn_fig1", ["data=digits"])
     lines = agents_words(made)
-    trained = {identity(config_of(line)) for line in lines}
-    assert trained == {identity(config) for config in cells(["experiment=gn_fig1", "data=digits"])}
+    trained = {run_of(line).identity for line in lines}
+    assert trained == {run.identity for run in runs_of(["experiment=gn_fig1", "data=digits"])}
     assert all("tracker=wandb" in line for line in lines)
 
 

@@ -1,4 +1,6 @@
-"""Shares, epochs, randomness: functions of (seed, epoch, position) and of nothing else, in memory and from a folder."""
+"""Shares, epochs, randomness: functions of (seed, epoch, position) and of nothing else, in memory
+and from a folder.
+"""
 
 import pickle
 import shutil
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 from normbench import data as datasets
+from normbench import facts
 from normbench.config import ConfigError, Data
 from normbench.data import Arrays, Batch, Images, InMemory, augment, order
 
@@ -141,7 +144,8 @@ def test_loader_processes_change_no_bit_in_any_walk(photos: Path) -> None:
     none, two = (build(replace(PHOTOS, root=str(photos), loader_processes=p)) for p in (0, 2))
     for walk in (
         lambda i: list(i.epoch(0, 4)),
-        lambda i: list(i.epoch(1, 4, rank=1, world_size=2, first_step=2)),  # the same processes, another walk
+        # the same processes, another walk
+        lambda i: list(i.epoch(1, 4, rank=1, world_size=2, first_step=2)),
         lambda i: list(i.precise(8, 4)),
         lambda i: list(i.evaluation(batch=2)),
     ):
@@ -175,7 +179,7 @@ def test_a_test_image_is_the_centre_of_the_resized_photo(photos: Path) -> None:
         left, top = round((width - 24) / 2), round((height - 24) / 2)
         resized = photo.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(resized.crop((left, top, left + 24, top + 24))) / 255
-        literal = (pixels - augment.IMAGENET_MEAN) / augment.IMAGENET_SD
+        literal = (pixels - facts.of("imagenet").mean) / facts.of("imagenet").sd
         np.testing.assert_allclose(ours.permute(1, 2, 0), literal, atol=1e-5)
         assert label == at // 3
 
@@ -207,7 +211,9 @@ def test_a_corrupt_image_is_an_error_of_one_line_that_names_the_file(
 
 
 def complaint_of(images: Images) -> str:
-    """Not by pytest.raises, which keeps the loader processes in a cycle of references: they would take 5 s to leave."""
+    """Not by pytest.raises, which keeps the loader processes in a cycle of references: they would
+    take 5 s to leave.
+    """
     try:
         list(images.epoch(0, 23))
     except ConfigError as error:

@@ -16,8 +16,9 @@ from sklearn.datasets import load_digits
 from torchvision.transforms.v2 import functional as TF
 
 from normbench import data as datasets
-from normbench import paths
-from normbench.config import DATASETS, ConfigError, Data
+from normbench import facts, paths
+from normbench.checks import check_options
+from normbench.config import ConfigError, Data
 from normbench.data import Images, InMemory, augment, digits, order
 
 CPU = torch.device("cpu")
@@ -164,14 +165,15 @@ def test_real_photos() -> None:
 # ---------------------------------------------------------------------------- options
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", facts.names())
 def test_each_yaml_fits_the_schema_and_opens_with_its_command(name: str) -> None:
     path = paths.conf() / "data" / f"{name}.yaml"
-    data = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), OmegaConf.load(path)))
+    yaml = OmegaConf.masked_copy(loaded := OmegaConf.load(path), [key for key in loaded if key != "defaults"])
+    data = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), yaml))
     assert isinstance(data, Data)
     assert data.name == name
     assert path.read_text().startswith(f"# python -m normbench data={name}")
-    datasets._check_options(data, datasets._MODULES[name])
+    check_options(data)
 
 
 @pytest.mark.parametrize(

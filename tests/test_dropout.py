@@ -28,7 +28,8 @@ def test_it_drops_what_torch_drops_with_the_same_probability(dropout: nn.Module,
     assert torch.allclose(y, kept.float() / 0.7)
     draws = [n // k for n, k in zip(x.shape, one_draw_of, strict=True)]
     blocks = kept.view(4000, draws[1], one_draw_of[1], draws[2], one_draw_of[2], draws[3], one_draw_of[3])
-    assert torch.equal(blocks.amin((2, 4, 6)), blocks.amax((2, 4, 6)))  # a draw holds for its whole block
+    # a draw holds for its whole block
+    assert torch.equal(blocks.amin((2, 4, 6)), blocks.amax((2, 4, 6)))
     number = int(np.prod(draws))
     assert kept.mean().item() == pytest.approx(0.7, abs=4 * (0.21 / number) ** 0.5)
     assert torch.equal(ours.eval()(x), x)

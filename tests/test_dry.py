@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from normbench import cli, dry, profile, records
+from normbench import cli, dry, facts, measured, records
 from normbench import data as datasets
-from normbench.compose import cells, config_of, model_label, norm_label
-from normbench.config import ConfigError, identity
-from normbench.execute import folder_of
+from normbench.compose import run_of, runs_of
+from normbench.config import ConfigError
 
 GRID = ["norm=bn,gn", "batch=2,4,8"]
 
@@ -24,22 +23,22 @@ def _at_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def measured(label: str, batch: int, train: float, infer: float, workers: int = 0, **other: Any) -> dict[str, Any]:
+def row(label: str, batch: int, train: float, infer: float, workers: int = 0, **other: Any) -> dict[str, Any]:
     """A row of the profile: the digits' network with 64 images a step, where nothing else is said."""
     workers = workers or 64 // batch
-    row = {"norm": label.split("-")[0], "label": label, "data": "digits", "image_size": 12, "model": "cifar_resnet8"}
-    row |= {"batch": batch, "workers": workers, "sgd_batch": batch * workers, "precision": "fp32", "device": "A100"}
-    row |= {"threads": 1, "train_img_per_s": train, "infer_img_per_s": infer, "saved_bytes": 0, "state_bytes": 0}
-    return {**row, "date": "2026-11-01", **other}
+    found = {"norm": label.split("-")[0], "label": label, "data": "digits", "image_size": 12, "model": "cifar_resnet8"}
+    found |= {"batch": batch, "workers": workers, "sgd_batch": batch * workers, "precision": "fp32", "device": "A100"}
+    found |= {"threads": 1, "train_img_per_s": train, "infer_img_per_s": infer, "saved_bytes": 0, "state_bytes": 0}
+    return {**found, "date": "2026-11-01", **other}
 
 
 def profiled(*rows: dict[str, Any]) -> None:
-    profile.write(Path(profile.OUT), {profile.key_of(row): row for row in rows})
+    measured.write(Path(measured.PATH), {measured.key_of(row): row for row in rows})
 
 
 def leave(overrides: list[str], epochs: int, **files: Any) -> Path:
     """A run folder as a run leaves it after so many epochs."""
-    folder = folder_of(config_of(overrides))
+    folder = run_of(overrides).folder
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("")
     for epoch in range(1, epochs + 1):
@@ -84,10 +83,10 @@ def run_dry(*typed: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_states_and_hours_are_those_computed_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     profiled(
-        measured("bn", 2, train=1, infer=2),  # an epoch: 8,000 s + 1,000 s
-        measured("bn", 4, train=2, infer=4),  # 4,500 s
-        measured("bn", 8, train=4, infer=8),  # 2,250 s
-        measured("gn", 4, train=0.5, infer=1),  # 18,000 s
+        row("bn", 2, train=1, infer=2),  # an epoch: 8,000 s + 1,000 s
+        row("bn", 4, train=2, infer=4),  # 4,500 s
+        row("bn", 8, train=4, infer=8),  # 2,250 s
+        row("gn", 4, train=0.5, infer=1),  # 18,000 s
     )
     leave(["norm=bn", "batch=2"], 15, result={"status": "done"})
     leave(["norm=bn", "batch=4"], 5)
@@ -109,7 +108,7 @@ def test_states_and_hours_are_those_computed_by_hand(capsys: pytest.CaptureFixtu
 
 
 def test_what_diverged_is_paid_and_what_runs_is_not_started_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(measured("bn", 2, 1, 2), measured("bn", 4, 2, 4))
+    profiled(row("bn", 2, 1, 2), row("bn", 4, 2, 4))
     leave(["norm=bn", "batch=2"], 4, result={"status": "diverged"})
     folder = leave(["norm=bn", "batch=4"], 5)
     with records.hold(folder):
@@ -130,18 +129,20 @@ def test_epochs_count_as_done_only_where_a_rerun_would_keep_them(capsys: pytest.
 
 
 def test_each_seed_is_paid_and_a_batch_free_run_once(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(measured("bn", 2, 1, 2), measured("gn", 8, 0.5, 1))
+    profiled(row("bn", 2, 1, 2), row("gn", 8, 0.5, 1))
     lines = shown(capsys, "-m", "norm=bn,gn", "batch=2", "seed=0,1,2")
-    assert "device-hours on A100: 337.5 still to pay of 337.5" in lines  # 3 x 15 x (9,000 + 18,000) s
+    # 3 x 15 x (9,000 + 18,000) s
+    assert "device-hours on A100: 337.5 still to pay of 337.5" in lines
     per_worker = ["-m", "norm=gn", "batch=2,4", "protocol=per_worker", "workers=8"]
     assert list(rows_of(shown(capsys, *per_worker))) == [("gn", "2", "0"), ("gn", "4", "0")]
 
 
 def test_every_further_evaluation_costs_its_images(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(measured("bn", 2, train=8, infer=1))
+    profiled(row("bn", 2, train=8, infer=1))
     typed = ["batch=2", "recipe.epochs=1", "eval_also=[precise,batch]", "precise_images=1400"]
     lines = shown(capsys, *typed)
-    assert rows_of(lines)[("bn", "2", "0")][3] == "2.33"  # 1,000 s of training, 3 x 2,000 s, 1,400 s: 8,400 s
+    # 1,000 s of training, 3 x 2,000 s, 1,400 s: 8,400 s
+    assert rows_of(lines)[("bn", "2", "0")][3] == "2.33"
     assert lines[-1] == "python -m normbench batch=2 recipe.epochs=1 'eval_also=[precise,batch]' precise_images=1400"
 
 
@@ -161,7 +162,7 @@ def test_every_further_evaluation_costs_its_images(capsys: pytest.CaptureFixture
     ids=lambda other: next(iter(other)),
 )
 def test_a_row_of_something_else_is_not_used(other: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    profiled({**measured("bn", 2, 1, 2), **other})
+    profiled({**row("bn", 2, 1, 2), **other})
     lines = shown(capsys, "norm=bn", "batch=2")
     assert rows_of(lines)[("bn", "2", "0")][3] == "-"
     assert "not measured yet: 1 of 1 cells; python -m normbench.profile norm=bn batch=2" in lines
@@ -171,7 +172,7 @@ def test_a_row_of_something_else_is_not_used(other: dict[str, Any], capsys: pyte
 def test_the_size_of_the_images_and_the_device_that_are_asked_for_count(capsys: pytest.CaptureFixture[str]) -> None:
     typed = ["data=imagenet", "model=cifar_resnet8", "batch=2"]
     same = {"data": "imagenet", "workers": 8, "sgd_batch": 16}
-    profiled(measured("bn", 2, 1, 2, **same, image_size=224), measured("bn", 2, 4, 4, **same, image_size=32))
+    profiled(row("bn", 2, 1, 2, **same, image_size=224), row("bn", 2, 4, 4, **same, image_size=32))
     assert "A100" in "".join(shown(capsys, *typed))
     assert "not measured yet: 1 of 1" in "".join(shown(capsys, *typed, "device=cpu"))
     assert "not measured yet: 1 of 1" in "".join(shown(capsys, *typed, "data.image_size=64"))
@@ -181,7 +182,7 @@ def test_the_size_of_the_images_and_the_device_that_are_asked_for_count(capsys: 
 
 def test_the_machine_measured_last_is_used_alone_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     cpu = {"device": "cpu", "threads": 2, "date": "2026-11-02"}
-    profiled(measured("bn", 2, 1, 2, **cpu), measured("bn", 2, 100, 100), measured("bn", 4, 100, 100))
+    profiled(row("bn", 2, 1, 2, **cpu), row("bn", 2, 100, 100), row("bn", 4, 100, 100))
     lines = shown(capsys, "-m", "norm=bn", "batch=2,4")
     assert rows_of(lines)[("bn", "2", "0")][3] == "37.5"
     assert rows_of(lines)[("bn", "4", "0")][3] == "-"
@@ -190,13 +191,13 @@ def test_the_machine_measured_last_is_used_alone_and_named(capsys: pytest.Captur
 
 def test_one_command_measures_what_no_row_has(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["-m", "experiment=gn_fig1", "norm=bn,gn", "batch=2,4", "seed=0,1", "model.options.width=4,8"]
-    bn = [measured("bn", 2, 1, 2, model=f"cifar_resnet8-width{width}") for width in (4, 8)]
-    profiled(*bn, measured("gn", 2, 1, 2, model="cifar_resnet8-width4"))
+    bn = [row("bn", 2, 1, 2, model=f"cifar_resnet8-width{width}") for width in (4, 8)]
+    profiled(*bn, row("gn", 2, 1, 2, model="cifar_resnet8-width4"))
     (told,) = [line.split("; ")[1] for line in shown(capsys, *sweep) if "not measured" in line]
     program = "python -m normbench.profile "
     assert told == f"{program}experiment=gn_fig1 norm=bn,gn batch=4,2 model.options.width=4,8"
-    asked = cells(shlex.split(told.removeprefix(program)), files=False)
-    profiled(*(measured(norm_label(c), c.batch, 1, 2, model=model_label(c)) for c in asked))
+    asked = runs_of(shlex.split(told.removeprefix(program)), files=False)
+    profiled(*(row(r.norm.label, r.batch, 1, 2, model=r.model.label) for r in asked))
     assert not any("not measured" in line for line in shown(capsys, *sweep))
 
 
@@ -205,7 +206,7 @@ def test_one_command_measures_what_no_row_has(capsys: pytest.CaptureFixture[str]
 
 def test_without_its_folder_imagenet_is_the_published_one(capsys: pytest.CaptureFixture[str]) -> None:
     same = {"data": "imagenet", "model": "resnet50", "image_size": 224}
-    profiled(measured("bn", 32, 1000, 5000, workers=8, **same))
+    profiled(row("bn", 32, 1000, 5000, workers=8, **same))
     lines = shown(capsys, "data=imagenet")
     # 5,004 steps of 256 at 1,000 img/s and 50,000 images at 5,000: 1,291.024 s an epoch
     assert rows_of(lines)[("bn", "32", "0")] == ["missing", "0/100", "500,400", "35.9"]
@@ -227,18 +228,22 @@ def test_in_a_folder_images_and_classes_are_counted(tmp_path: Path, capsys: pyte
     lines = shown(capsys, *typed)
     assert rows_of(lines)[("bn", "2", "0")][:3] == ["cut", "1/3", "20"]
     assert "imagenet: 40 training and 6 test images, counted in photos" in lines
-    assert cli._guarded(["data=imagenet", "data.root=photos", "--dry"]) == 1  # as the run itself would
+    # as the run itself would
+    assert cli._guarded(["data=imagenet", "data.root=photos", "--dry"]) == 1
     assert "sgd_batch=256 (batch=32 x workers=8) is larger than the training set of 40" in capsys.readouterr().err
 
 
 def test_the_number_of_images_is_that_of_the_data_sets() -> None:
     import torch
 
-    config = config_of([])
-    images = datasets.build(config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32)
-    assert dry.IMAGES["digits"] == (images.train_images, images.test_images)
+    run = run_of([])
+    images = datasets.build(run.data, seed=0, device=torch.device("cpu"), dtype=torch.float32)
+    assert (facts.of("digits").train_images, facts.of("digits").test_images) == (
+        images.train_images,
+        images.test_images,
+    )
     for name in ("digits", "cifar10", "cifar100"):
-        assert dry.IMAGES[name][0] == config_of([f"data={name}"], files=False).data.train_images
+        assert facts.of(name).train_images == run_of([f"data={name}"], files=False).data.train_images
 
 
 # ---------------------------------------------------------------------------- the commands
@@ -256,9 +261,9 @@ def test_the_number_of_images_is_that_of_the_data_sets() -> None:
     ids=" ".join,
 )
 def test_a_cell_s_own_command_makes_that_cell(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    alone = [config_of(typed, files=False) for typed in commands_of(shown(capsys, "-m", *typed))]
-    wanted = {folder_of(config): identity(config) for config in cells(typed, files=False)}
-    assert {folder_of(config): identity(config) for config in alone} == wanted
+    alone = [run_of(typed, files=False) for typed in commands_of(shown(capsys, "-m", *typed))]
+    wanted = {run.folder: run.identity for run in runs_of(typed, files=False)}
+    assert {run.folder: run.identity for run in alone} == wanted
     assert len(alone) == len(wanted)
 
 
@@ -271,7 +276,7 @@ def test_an_experiment_s_grid_is_planned_with_m_and_its_settings_without(capsys:
 
 
 def test_nothing_is_written_and_torch_is_not_loaded(tmp_path: Path) -> None:
-    profiled(measured("bn", 2, 1, 2))
+    profiled(row("bn", 2, 1, 2))
     leave(["norm=bn", "batch=4"], 5)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     code = (
@@ -314,12 +319,12 @@ def test_a_mistyped_command_is_one_line(typed: str, said: str, capsys: pytest.Ca
 
 
 def test_a_profile_that_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(measured("bn", 2, "fast", 2))  # type: ignore[arg-type]
+    profiled(row("bn", 2, "fast", 2))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"train_img_per_s must be above 0, got 'fast'"):
-        dry.show(["batch=2"], sweep=False)
-    Path(profile.OUT).write_text("a,b\n1,2\n")
+        dry.show([(["batch=2"], run_of(["batch=2"]))], ["batch=2"], sweep=False)
+    Path(measured.PATH).write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match=r"has other columns than a profile's; move it away, then measure anew"):
-        dry.show(["batch=2"], sweep=False)
+        dry.show([(["batch=2"], run_of(["batch=2"]))], ["batch=2"], sweep=False)
 
 
 def test_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:

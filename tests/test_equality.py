@@ -1,7 +1,9 @@
-"""The experiment fixes the numbers, the hardware only the speed: 1 process x 4 virtual workers = 2 x 2 = 4 x 1.
+"""The experiment fixes the numbers, the hardware only the speed: 1 process x 4 virtual workers = 2
+x 2 = 4 x 1.
 
-Every norm, five steps in fp64 through the whole program on real processes (gloo), and what the checkpoint holds after them
-compared: weights, optimizer, running statistics, and each worker's own past. The table is printed at the end of a test run.
+Every norm, five steps in fp64 through the whole program on real processes (gloo), and what the
+checkpoint holds after them compared: weights, optimizer, running statistics, and each worker's own
+past. The table is printed at the end of a test run.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,12 @@ import torch
 from ranks import FIVE_STEPS, LIMIT, apart, on_ranks, same_rows
 
 from normbench import plugins, records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError
 from normbench.execute import execute
 
-# Options with which five steps reach what a run of many epochs would: full windows, open bounds, ended warm-ups
+# Options with which five steps reach what a run of many epochs would: full windows, open bounds,
+# ended warm-ups
 REACHED: dict[str, list[str]] = {
     "brn": ["norm.bn_epochs=0.2", "norm.rmax_epochs=0.6", "norm.dmax_epochs=0.6"],
     "cbn": ["norm.window=3", "norm.burnin_epochs=0.2"],
@@ -78,7 +81,8 @@ def test_workers_played_one_or_two_at_a_time_give_the_numbers_of_all_at_once(cas
     whole = on_ranks(1, CASES[case], tmp_path / "whole")
     for size in (1, 2):
         parts = on_ranks(1, [*CASES[case], f"train.micro_workers={size}"], tmp_path / str(size))
-        assert parts.name == whole.name  # the same run: how it is played leaves no trace in its identity
+        # the same run: how it is played leaves no trace in its identity
+        assert parts.name == whole.name
         assert max(apart(whole, parts)) <= LIMIT
         assert same_rows(whole, parts)
 
@@ -87,20 +91,20 @@ def test_workers_played_one_or_two_at_a_time_give_the_numbers_of_all_at_once(cas
 def test_a_norm_that_needs_all_workers_at_once_is_refused_in_parts(case: str, tmp_path: Path) -> None:
     overrides = [*FIVE_STEPS, *CASES[case], "train.micro_workers=2", f"out={tmp_path}"]
     with pytest.raises(ConfigError, match=r"train\.micro_workers=2: norm=\w+ needs the images of all workers at once"):
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_number_of_micro_workers_that_does_not_divide_is_told_those_that_do(tmp_path: Path) -> None:
     overrides = [*FIVE_STEPS, "train.micro_workers=3", f"out={tmp_path}"]
     with pytest.raises(ConfigError, match=r"must divide the 4 workers that each process plays: one of 1, 2, 4$"):
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
 
 
 def test_a_sync_size_that_does_not_divide_is_told_those_that_do(tmp_path: Path) -> None:
     overrides = [*FIVE_STEPS, "norm=syncbn", "norm.sync_size=3", f"out={tmp_path}"]
     with pytest.raises(ConfigError, match=r"norm\.sync_size=3 must divide the 4 workers: one of 1, 2, 4$"):
-        execute(config_of(overrides), overrides, say=False)
+        execute(run_of(overrides), overrides, say=False)
 
 
 @pytest.mark.parametrize(("size", "same"), [("1", "bn"), ("4", "syncbn")])

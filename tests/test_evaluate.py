@@ -11,9 +11,10 @@ from torch import nn
 
 import normbench
 from normbench import data, models, records
-from normbench.compose import config_of
-from normbench.config import ConfigError, science
+from normbench.compose import run_of
+from normbench.config import ConfigError
 from normbench.models.cifar_resnet import CifarResNet
+from normbench.runs import science
 from normbench.train.evaluate import evaluate, evaluate_also, freeze, prepare
 from normbench.train.task import Classification
 
@@ -25,15 +26,15 @@ def trained() -> Callable[..., tuple[Any, nn.Module, data.Images]]:
     """A width-4 ResNet-8 after a few steps on 4 virtual workers of 2."""
 
     def build(eval_stats: str, *more: str) -> tuple[Any, nn.Module, data.Images]:
-        config = config_of(["data.train_size=64", "sgd_batch=8", "batch=2", f"eval_stats={eval_stats}", *more])
-        images = data.build(config.data, seed=0, device=CPU, dtype=torch.float64)
+        run = run_of(["data.train_size=64", "sgd_batch=8", "batch=2", f"eval_stats={eval_stats}", *more])
+        images = data.build(run.data, seed=0, device=CPU, dtype=torch.float64)
         torch.manual_seed(0)
-        model = models.build("cifar_resnet8", config.norm, workers=4, image_channels=1, width=4).double()
-        prepare(model, config)
+        model = models.build("cifar_resnet8", run.norm.as_dict(), workers=4, image_channels=1, width=4).double()
+        prepare(model, run)
         model.train()
         for x, _ in images.epoch(1, 8):
             model(x)
-        return config, model, images
+        return run, model, images
 
     return build
 
@@ -57,9 +58,8 @@ def test_worker0_and_mean_are_the_moving_averages_of_torchs_batch_norm(trained: 
 
 
 def test_precise_statistics_are_those_of_all_their_images_at_once(trained: Callable[..., Any]) -> None:
-    config, model, images = trained("precise")
-    config.precise_images = 64
-    evaluate(config, model, Classification(), images)
+    run, model, images = trained("precise")
+    evaluate(replace(run, precise_images=64), model, Classification(), images)
     conv = model.get_submodule("conv1")
     y = torch.cat([conv(x) for x, _ in images.precise(64, 8)])
     torch.testing.assert_close(_layer(model).running_mean, y.mean((0, 2, 3)), rtol=0, atol=1e-12)
@@ -67,10 +67,11 @@ def test_precise_statistics_are_those_of_all_their_images_at_once(trained: Calla
 
 
 def test_batch_statistics_are_each_mini_batchs_own_and_every_image_counts_once(trained: Callable[..., Any]) -> None:
-    config, model, images = trained("batch")
-    config.batch, config.sgd_batch = 3, 48  # 2,000 test images are 41 SGD batches, 10 mini-batches and 2 images
+    run, model, images = trained("batch")
+    # 2,000 test images are 41 SGD batches, 10 mini-batches and 2 images
+    run = replace(run, batch=3, sgd_batch=48)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    error = evaluate(config, model, Classification(), images)
+    error = evaluate(run, model, Classification(), images)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     wrong = 0
     stock = CifarResNet(8, num_classes=10, image_channels=1, width=4).double()
@@ -95,7 +96,8 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
     def mini_batches(ranks: int) -> set[tuple[float, ...]]:
         found = []
         for rank in range(ranks):
-            for x, _ in images.evaluation(rank, ranks, batch=96 // ranks, minibatch=12):  # 8 workers of 12 images
+            # 8 workers of 12 images
+            for x, _ in images.evaluation(rank, ranks, batch=96 // ranks, minibatch=12):
                 local = max(1, len(x) // 12)
                 found += [tuple(x[worker::local].sum((1, 2, 3)).tolist()) for worker in range(local)]
         assert sum(map(len, found)) == 2000
@@ -111,11 +113,11 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
 def test_evaluation_with_other_statistics_gives_their_value_and_leaves_no_trace(
     norm: str, trained: Callable[..., Any]
 ) -> None:
-    config, model, images = trained("worker0", f"norm={norm}", "precise_images=64")
-    own = {stats: replace(config, eval_stats=stats) for stats in ("precise", "batch")}
+    run, model, images = trained("worker0", f"norm={norm}", "precise_images=64")
+    own = {stats: replace(run, eval_stats=stats) for stats in ("precise", "batch")}
     before = {k: v.clone() for k, v in model.state_dict().items()}
     drawn = torch.get_rng_state()
-    found = evaluate_also(replace(config, eval_also=list(own)), model, Classification(), images)
+    found = evaluate_also(replace(run, eval_also=list(own)), model, Classification(), images)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert torch.equal(drawn, torch.get_rng_state())
     for stats, alone in own.items():
@@ -143,8 +145,8 @@ def test_mean_beside_batch_is_the_mean_of_a_run_of_its_own(tiny: list[str]) -> N
 
 
 def test_eval_also_in_another_order_is_the_same_run_and_none_is_no_field() -> None:
-    assert science(config_of(["eval_also=[batch,precise]"]))["eval_also"] == ["precise", "batch"]
-    assert science(config_of(["eval_also=[]"])) == science(config_of([]))
+    assert science(run_of(["eval_also=[batch,precise]"]))["eval_also"] == ["precise", "batch"]
+    assert science(run_of(["eval_also=[]"])) == science(run_of([]))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_eval_also_in_another_order_is_the_same_run_and_none_is_no_field() -> No
 )
 def test_what_cannot_be_meant_is_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        config_of(overrides)
+        run_of(overrides)
 
 
 # ---------------------------------------------------------------------------- fixed statistics in the last epochs
@@ -218,6 +220,6 @@ def test_statistics_of_the_last_evaluation_before_the_switch_stay(stats: str, ti
 
 
 def test_a_norm_without_running_statistics_has_nothing_to_freeze() -> None:
-    config = config_of(["recipe.freeze_from=0.5"])
+    run = run_of(["recipe.freeze_from=0.5"])
     with pytest.raises(ConfigError, match="keeps no running statistics"):
-        prepare(models.build("cifar_resnet8", "gn", image_channels=1), config)
+        prepare(models.build("cifar_resnet8", "gn", image_channels=1), run)

@@ -1,4 +1,6 @@
-"""data.labels_per_batch: each worker's batch has k labels, equally often each, whoever plays the worker."""
+"""data.labels_per_batch: each worker's batch has k labels, equally often each, whoever plays the
+worker.
+"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -8,9 +10,10 @@ import pytest
 import torch
 
 from normbench import data as datasets
-from normbench.compose import config_of
-from normbench.config import ConfigError, science
+from normbench.compose import run_of
+from normbench.config import ConfigError
 from normbench.data import Images, order
+from normbench.runs import science
 
 CPU = torch.device("cpu")
 UNEVEN = np.repeat(np.arange(8), [30, 31, 47, 52, 40, 40, 60, 20])  # 320 images of 8 labels
@@ -59,7 +62,8 @@ def test_labels_are_drawn_at_random_and_alike() -> None:
     np.add.at(together, (pairs[:, 0], pairs[:, 1]), 1)
     expected = len(pairs) / 45
     upper = together[np.triu_indices(10, 1)]
-    assert ((upper - expected) ** 2 / expected).sum() < 80  # chi square of 44 degrees of freedom: once in a thousand
+    # chi square of 44 degrees of freedom: once in a thousand
+    assert ((upper - expected) ** 2 / expected).sum() < 80
     thirds = [pairs[i : i + 266].ravel() for i in (0, 266, 532)]  # and not the rare ones last
     assert all(abs(np.bincount(a) - np.bincount(b)).max() < 40 for a, b in pairwise(thirds))
 
@@ -76,8 +80,8 @@ def test_the_order_does_not_change_between_platforms_and_versions() -> None:
 
 
 def digits(k: int, batch: int = 8) -> Images:
-    config = config_of([f"data.labels_per_batch={k}", f"batch={batch}", "data.train_size=512"])
-    return datasets.build(config.data, seed=0, batch=config.batch, device=CPU, dtype=torch.float32)
+    run = run_of([f"data.labels_per_batch={k}", f"batch={batch}", "data.train_size=512"])
+    return datasets.build(run.data, seed=0, batch=run.batch, device=CPU, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -108,17 +112,17 @@ def test_precise_statistics_are_taken_over_such_batches_too() -> None:
 )
 def test_a_number_of_labels_that_cannot_be_had_is_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        config_of(overrides)
+        run_of(overrides)
 
 
 def test_too_few_images_of_a_label_are_refused_when_they_are_known() -> None:
-    config = config_of(["data.labels_per_batch=8", "batch=32", "data.train_size=32", "sgd_batch=32"])
+    run = run_of(["data.labels_per_batch=8", "batch=32", "data.train_size=32", "sgd_batch=32"])
     with pytest.raises(ConfigError, match="labels of digits have the 4 training images"):
-        datasets.build(config.data, seed=0, batch=32, device=CPU, dtype=torch.float32)
+        datasets.build(run.data, seed=0, batch=32, device=CPU, dtype=torch.float32)
 
 
 def test_a_batch_free_norm_then_has_a_batch_in_its_identity() -> None:
-    on, off = (config_of(["norm=gn", "batch=4", *more]) for more in (["data.labels_per_batch=2"], []))
+    on, off = (run_of(["norm=gn", "batch=4", *more]) for more in (["data.labels_per_batch=2"], []))
     assert (on.batch_free, off.batch_free) == (False, True)
     assert science(on)["batch"] == 4
     assert science(replace(on, data=off.data)) == science(off)

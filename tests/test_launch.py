@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from normbench import launch
-from normbench.compose import config_of
-from normbench.config import Config, ConfigError
-from normbench.launch import Share
+from normbench.compose import run_of
+from normbench.config import ConfigError
+from normbench.launch import Allotment
+from normbench.runs import Run
 
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4", "device=cpu"]
 
@@ -34,7 +35,9 @@ TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options
 def test_the_machine_is_shared_out_among_the_jobs(
     cells: int, cores: int, gpus: int, per_gpu: int, asked: int | None, jobs: int, threads: int, slots: str
 ) -> None:
-    assert Share.of(cells, cores, [str(i) for i in range(gpus)], per_gpu, asked) == Share(jobs, threads, tuple(slots))
+    assert Allotment.of(cells, cores, [str(i) for i in range(gpus)], per_gpu, asked) == Allotment(
+        jobs, threads, tuple(slots)
+    )
 
 
 CLAIM = "import os, sys; from normbench import launch; launch.claim(); launch.claim(); "
@@ -76,18 +79,18 @@ def test_a_sweep_hands_its_gpus_on_to_its_jobs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setenv("NORMBENCH_PLAIN", "")
-    configs = [config_of(["launcher.per_gpu=3", f"seed={seed}"]) for seed in range(9)]
-    with launch.prepared("joblib", ["hydra/launcher=joblib"], configs) as settings:
+    runs = [run_of(["launcher.per_gpu=3", f"seed={seed}"]) for seed in range(9)]
+    with launch.prepared("joblib", ["hydra/launcher=joblib"], runs) as settings:
         slots = Path(os.environ[launch.SLOTS])
         assert settings == ["hydra.launcher.n_jobs=6"]
         assert [slot.read_text() for slot in sorted(slots.iterdir())] == ["5", "GPU-7f"] * 3
         assert os.environ["OMP_NUM_THREADS"] == "2"
     assert launch.SLOTS not in os.environ
     assert not slots.exists()
-    with launch.prepared("joblib", ["hydra.launcher.n_jobs=1"], configs) as settings:
+    with launch.prepared("joblib", ["hydra.launcher.n_jobs=1"], runs) as settings:
         assert settings == ["hydra.launcher.n_jobs=1"]
         assert [slot.read_text() for slot in Path(os.environ[launch.SLOTS]).iterdir()] == ["5"]
-    with launch.prepared("joblib", [], [config_of(["device=cpu"])]):
+    with launch.prepared("joblib", [], [run_of(["device=cpu"])]):
         assert not list(Path(os.environ[launch.SLOTS]).iterdir())
 
 
@@ -98,13 +101,13 @@ def test_ray_is_told_the_share_of_a_gpu_and_what_the_user_set_stays(monkeypatch:
     monkeypatch.setattr(launch, "_cores", lambda: 12)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    configs = [config_of(["launcher.per_gpu=2", f"seed={seed}"]) for seed in range(9)]
+    runs = [run_of(["launcher.per_gpu=2", f"seed={seed}"]) for seed in range(9)]
     ray = "++hydra.launcher.ray"
-    with launch.prepared("ray", [], configs) as settings:
+    with launch.prepared("ray", [], runs) as settings:
         assert {f"{ray}.remote.num_gpus=0.5", f"{ray}.remote.num_cpus=3", f"{ray}.init.num_cpus=12"} <= set(settings)
-    with launch.prepared("ray", ["++hydra.launcher.ray.remote.num_cpus=1"], configs) as settings:
+    with launch.prepared("ray", ["++hydra.launcher.ray.remote.num_cpus=1"], runs) as settings:
         assert not [s for s in settings if "remote.num_cpus" in s]
-    with launch.prepared("ray", ["hydra.launcher.ray.init.address=auto"], configs) as settings:
+    with launch.prepared("ray", ["hydra.launcher.ray.init.address=auto"], runs) as settings:
         assert not [s for s in settings if "init.num_cpus" in s]
         assert f"{ray}.init.object_store_memory=null" in settings
 
@@ -125,15 +128,15 @@ def test_a_job_has_its_gpu_before_torch_is_there(tmp_path: Path) -> None:
 
 
 def refused(engine: str, *overrides: str) -> None:
-    configs: list[Config] = [config_of(list(overrides))]
-    with launch.prepared(engine, list(overrides), configs):
+    runs: list[Run] = [run_of(list(overrides))]
+    with launch.prepared(engine, list(overrides), runs):
         pass
 
 
 def test_what_cannot_be_launched_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NORMBENCH_PLAIN", "")
     with pytest.raises(ConfigError, match=r"launcher\.per_gpu must be at least 1, got 0"):
-        config_of(["launcher.per_gpu=0"])
+        run_of(["launcher.per_gpu=0"])
     with pytest.raises(ConfigError, match=r"launcher\.per_gpu is for one machine"):
         refused("slurm", "launcher.per_gpu=2")
     with pytest.raises(ConfigError, match=r"use device=cuda and choose them by CUDA_VISIBLE_DEVICES=1"):

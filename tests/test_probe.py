@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 import normbench
 from normbench import models, records
-from normbench.compose import config_of
-from normbench.config import ConfigError, science
+from normbench.compose import run_of
+from normbench.config import ConfigError
+from normbench.runs import science
 from normbench.train.probe import Probe
 
 WORKERS = 4
 
 
 class Explicit(nn.Module):
-    """Batch normalization of each worker's images, one at a time, that shows its input and the normalized value."""
+    """Batch normalization of each worker's images, one at a time, that shows its input and the
+    normalized value.
+    """
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -40,7 +43,7 @@ class Explicit(nn.Module):
 
 def test_a_line_holds_the_statistics_of_worker_0_in_both_passes(tmp_path: Path) -> None:
     """In torchvision's ResNet-18, whose ReLU overwrites what the norm puts out."""
-    config = config_of(["probe.layer=layer2.0.bn1", "probe.every=3", "sgd_batch=8", "batch=2"])
+    run = run_of(["probe.layer=layer2.0.bn1", "probe.every=3", "sgd_batch=8", "batch=2"])
     torch.manual_seed(0)
     model = models.build("resnet18", "bn", workers=WORKERS, zero_last_gamma=False, fc_std=None).double().train()
     layer = model.get_submodule("layer2.0.bn1")
@@ -49,7 +52,7 @@ def test_a_line_holds_the_statistics_of_worker_0_in_both_passes(tmp_path: Path) 
         layer.bias.normal_()  # type: ignore[operator, union-attr]
     x, labels = torch.randn(8, 3, 48, 48).double(), torch.randint(0, 10, (8,))
 
-    probe, scaler = Probe(config, model, tmp_path), torch.amp.GradScaler("cpu", enabled=False)
+    probe, scaler = Probe(run, model, tmp_path), torch.amp.GradScaler("cpu", enabled=False)
     for step in range(1, 7):
         probe.before_step(epoch=1, step=step)
         F.cross_entropy(model(x), labels).backward()
@@ -90,18 +93,20 @@ def test_a_layer_that_is_not_there_is_refused_with_the_nearest(tiny: list[str]) 
     with pytest.raises(ConfigError, match=r"did you mean layer2\.0\.bn2\?\); its 7 run from bn1 to layer3\.0\.bn2"):
         normbench.run([*tiny, "probe.layer=layer2.bn2"])
     with pytest.raises(ConfigError, match="has no layer to watch"):
-        config_of(["probe.every=5"])
+        run_of(["probe.every=5"])
 
 
 def test_the_probe_is_a_field_of_the_run_where_it_is_on_and_worker_0_needs_a_batch() -> None:
-    assert "probe" not in science(config_of([]))
-    assert science(config_of(["probe.layer=last"]))["probe"] == {"layer": "last", "every": 10}
-    assert config_of(["norm=gn"]).batch_free
-    assert not config_of(["norm=gn", "probe.layer=last"]).batch_free
+    assert "probe" not in science(run_of([]))
+    assert science(run_of(["probe.layer=last"]))["probe"] == {"layer": "last", "every": 10}
+    assert run_of(["norm=gn"]).batch_free
+    assert not run_of(["norm=gn", "probe.layer=last"]).batch_free
 
 
 def test_two_processes_write_the_records_of_one(tmp_path: Path) -> None:
-    """With all that looks into training or changes its batches, on a layer in which each worker has a history."""
+    """With all that looks into training or changes its batches, on a layer in which each worker has
+    a history.
+    """
     overrides = ["norm=brn", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
     overrides += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
     overrides += ["probe.layer=layer2.0.bn2", "probe.every=4", "data.labels_per_batch=4", "recipe.freeze_from=0.5"]

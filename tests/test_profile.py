@@ -9,9 +9,9 @@ from torch import nn
 
 from normbench import data as datasets
 from normbench import profile
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError
-from normbench.train.cost import Subject, measure
+from normbench.train.cost import TimedNetwork, measure
 
 SMALL = ["model.options.width=4", "sgd_batch=8", "device=cpu", "--seconds=0.02"]
 
@@ -43,32 +43,32 @@ def test_no_data_is_needed(tmp_path: Path) -> None:
 
 
 def test_saved_bytes_are_each_storage_once_without_what_is_there_anyway() -> None:
-    subject = Subject(config_of(["sgd_batch=8", "batch=8"]), torch.device("cpu"))
+    network = TimedNetwork(run_of(["sgd_batch=8", "batch=8"]), torch.device("cpu"))
     conv = nn.Conv2d(1, 4, 3, padding=1, bias=False)
-    subject.model = nn.Sequential(conv, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4 * 144, 10))
+    network.model = nn.Sequential(conv, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4 * 144, 10))
     activations, log_probabilities, weight_sum = 8 * 4 * 144, 8 * 10, 1
-    assert subject.saved_bytes() == 4 * (activations + log_probabilities + weight_sum)
+    assert network.saved_bytes() == 4 * (activations + log_probabilities + weight_sum)
 
 
 def test_state_is_the_buffers_of_all_workers() -> None:
-    subjects = measure([config_of([f"norm={n}", "batch=2", "sgd_batch=8"]) for n in ("bn", "brn", "gn")], seconds=0.01)
-    channels = sum(m.channels for m in subjects[0].model.modules() if hasattr(m, "running_mean"))
-    layers = sum(hasattr(m, "running_mean") for m in subjects[0].model.modules())
-    assert [s.state_bytes() for s in subjects] == [8 * channels, 8 * channels + 4 * 8 * channels + 8 * layers, 0]
+    networks = measure([run_of([f"norm={n}", "batch=2", "sgd_batch=8"]) for n in ("bn", "brn", "gn")], seconds=0.01)
+    channels = sum(m.channels for m in networks[0].model.modules() if hasattr(m, "running_mean"))
+    layers = sum(hasattr(m, "running_mean") for m in networks[0].model.modules())
+    assert [s.state_bytes() for s in networks] == [8 * channels, 8 * channels + 4 * 8 * channels + 8 * layers, 0]
 
 
 def test_measuring_trains_nothing() -> None:
-    config = config_of(["batch=2", "sgd_batch=8"])
-    fresh = Subject(config, torch.device("cpu")).model
-    (measured,) = measure([config], seconds=0.01)
+    run = run_of(["batch=2", "sgd_batch=8"])
+    fresh = TimedNetwork(run, torch.device("cpu")).model
+    (measured,) = measure([run], seconds=0.01)
     for a, b in zip(fresh.parameters(), measured.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_the_shape_of_an_image_is_that_of_the_data_set() -> None:
-    config = config_of(["data.train_size=64"])
-    images = datasets.build(config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32)
-    assert datasets.image_shape(config.data) == images.image_shape
+    run = run_of(["data.train_size=64"])
+    images = datasets.build(run.data, seed=0, device=torch.device("cpu"), dtype=torch.float32)
+    assert datasets.image_shape(run.data) == images.image_shape
 
 
 def test_what_the_user_can_mend_is_one_line(tmp_path: Path) -> None:

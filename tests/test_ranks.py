@@ -15,9 +15,9 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from normbench import norms, records
-from normbench.checks import check_world_size
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError
+from normbench.run_checks import check_world_size
 
 SWEEP = ["-m", "norm=bn,syncbn", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
 SWEEP += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
@@ -25,8 +25,8 @@ SWEEP += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false",
 
 def test_a_world_size_that_does_not_divide_the_workers_is_told_those_that_do() -> None:
     with pytest.raises(ConfigError, match=r"start 1, 2, 4, 8 of them \(--nproc_per_node\), or choose workers=24"):
-        check_world_size(config_of(["batch=8"]), 3)
-    check_world_size(config_of(["batch=8"]), 4)
+        check_world_size(run_of(["batch=8"]), 3)
+    check_world_size(run_of(["batch=8"]), 4)
 
 
 def test_a_sweep_on_two_ranks_gives_the_weights_of_one_process(tmp_path: Path) -> None:
@@ -97,7 +97,9 @@ def kill_in_training(launch: "subprocess.Popen[bytes]", rank: int, folder: Path,
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
 def test_killing_any_rank_at_any_time_loses_nothing(tmp_path: Path) -> None:
-    """A launch that loses a rank ends; started again it goes on, and with --max-restarts by itself: bit for bit."""
+    """A launch that loses a rank ends; started again it goes on, and with --max-restarts by itself:
+    bit for bit.
+    """
     dice = random.Random(4)
     command = [*torchrun("-m", "normbench"), *BRN, f"out={tmp_path / 'cut'}"]
     for rank in (1, 0):
@@ -128,15 +130,16 @@ def test_killing_any_rank_at_any_time_loses_nothing(tmp_path: Path) -> None:
 
 FAILING = """
 import os
-from normbench import cli, execute
+from normbench import cli
 from normbench.config import ConfigError
+from normbench.train import network
 
 def failing(*_):
     if os.environ["RANK"] == "1":
         raise {error}
     return built(*_)
 
-built, execute._build = execute._build, failing
+built, network.build = network.build, failing
 cli.main()
 """
 

@@ -10,13 +10,12 @@ import pytest
 import yaml
 
 from normbench import records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import FORMAT
-from normbench.execute import description
 
 
 def test_config_yaml_reads_as_json_lines_and_as_yaml_alike(tmp_path: Path) -> None:
-    config = description(config_of(["norm=gn", "norm.eps=1e-7", "recipe.milestones=[0.5,0.75]"]))
+    config = run_of(["norm=gn", "norm.eps=1e-7", "recipe.milestones=[0.5,0.75]"]).description()
     records.write_config(tmp_path, config)
     fast, plain = records.read_config(tmp_path), yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert fast == plain == {"format": FORMAT, **json.loads(json.dumps(config))}

@@ -1,4 +1,6 @@
-"""Weights & Biases: what the real client wrote offline is what the records hold, and nothing it meets stops a run."""
+"""Weights & Biases: what the real client wrote offline is what the records hold, and nothing it
+meets stops a run.
+"""
 
 import json
 import socket
@@ -13,8 +15,9 @@ import pytest
 
 import normbench
 from normbench import records, tracker
-from normbench.compose import config_of
-from normbench.config import Config, ConfigError, identity
+from normbench.compose import run_of
+from normbench.config import ConfigError
+from normbench.runs import Run
 from normbench.tracker import NoTracker, WandbTracker, build
 
 RESULT = {"status": "done", "top1_error_pct": {"median_last5": 9.5, "final": 9.0}, "images_seen": 400, "seconds": 2.0}
@@ -53,8 +56,8 @@ def row(epoch: int) -> dict[str, Any]:
     return {"epoch": epoch, "images_seen": 100 * epoch, "train_error_pct": 40.0 / epoch, "top1_error_pct": 50.0 / epoch}
 
 
-def config(tmp_path: Path, *more: str) -> Config:
-    return config_of(["tracker=wandb", "norm=gn", "batch=8", "seed=3", f"out={tmp_path}", *more])
+def config(tmp_path: Path, *more: str) -> Run:
+    return run_of(["tracker=wandb", "norm=gn", "batch=8", "seed=3", f"out={tmp_path}", *more])
 
 
 # ---------------------------------------------------------------------------- what it writes
@@ -112,7 +115,7 @@ def test_a_resumed_run_keeps_its_id_and_its_last_segment_holds_every_row(tmp_pat
         time.sleep(1.1)  # W&B names a segment by the second in which it starts
     first, second = read_back(tmp_path)
     ids = [kind(segment, "run")[0]["run_id"] for segment in (first, second)]
-    assert ids == [f"{identity(asked)}-s3"] * 2
+    assert ids == [f"{asked.identity}-s3"] * 2
     assert history(first) == [(epoch, 50.0 / epoch) for epoch in (1, 2)]
     assert history(second) == [(epoch, 50.0 / epoch) for epoch in (1, 2, 3, 4)]
 
@@ -153,7 +156,7 @@ TRACKED = """
 import sys, time
 from pathlib import Path
 from normbench import tracker
-from normbench.compose import config_of
+from normbench.compose import run_of
 import wandb  # not what is timed
 
 tracker.INIT_SECONDS = float(sys.argv[2])
@@ -161,7 +164,7 @@ for seed in (0, 1):
     folder = Path(sys.argv[1]) / str(seed)
     folder.mkdir()
     began = time.monotonic()
-    with tracker.build(config_of(["tracker=wandb", f"seed={seed}", f"out={folder}"]), folder, enabled=True) as mirror:
+    with tracker.build(run_of(["tracker=wandb", f"seed={seed}", f"out={folder}"]), folder, enabled=True) as mirror:
         print(f"waited {time.monotonic() - began:.1f}")
         mirror.log({"epoch": 1, "top1_error_pct": 50.0})
         mirror.finish({"status": "done", "top1_error_pct": {"median_last5": 50.0, "final": 50.0}})
@@ -173,7 +176,8 @@ def test_a_server_that_does_not_answer_is_one_line_and_an_offline_run(
     server: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tracker.INIT_SECONDS == 20
-    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_CONSOLE", "WANDB_SERVICE"):  # the last: this process's own client
+    # the last: this process's own client
+    for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_CONSOLE", "WANDB_SERVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{request.getfixturevalue(server)}")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)

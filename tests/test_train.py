@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import normbench
 from normbench import models, records
-from normbench.compose import config_of
+from normbench.compose import run_of
 from normbench.config import ConfigError, Recipe
 from normbench.models.cifar_resnet import CifarResNet
 from normbench.train import optim
@@ -45,20 +45,23 @@ def test_warm_up_is_linear_and_cosine_ends_at_zero() -> None:
 
 def test_decay_norm_false_leaves_vectors_alone() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    kept, spared = optim.build(config_of(["recipe.decay_norm=false"]), model).param_groups
+    kept, spared = optim.build(run_of(["recipe.decay_norm=false"]), model).param_groups
     assert [p.dim() for p in kept["params"]] == [4]
     assert kept["weight_decay"] == 1e-4
     assert [p.dim() for p in spared["params"]] == [1, 1, 1]
     assert spared["weight_decay"] == 0.0
-    everything = optim.build(config_of([]), model).param_groups
-    assert [(len(g["params"]), g["weight_decay"]) for g in everything] == [(4, 1e-4)]  # the GN paper's choice
+    everything = optim.build(run_of([]), model).param_groups
+    # the GN paper's choice
+    assert [(len(g["params"]), g["weight_decay"]) for g in everything] == [(4, 1e-4)]
 
 
 # ---------------------------------------------------------------------------- virtual workers are real ones
 
 
 def _ddp_rank(rank: int, workers: int, folder: str) -> None:
-    """A real worker: torch's DistributedDataParallel and BatchNorm2d, each rank every workers-th image."""
+    """A real worker: torch's DistributedDataParallel and BatchNorm2d, each rank every workers-th
+    image.
+    """
     c10d.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
     torch.set_num_threads(1)
     saved = torch.load(f"{folder}/start.pt")

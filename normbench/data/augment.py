@@ -13,14 +13,14 @@ PAD = 4
 SHIFTS = 2 * PAD + 1
 CROP_FLIP_DRAWS = SHIFTS * SHIFTS * 2  # outcomes of one image's crop and flip, all equally likely
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training set, per channel, on the 0..1 scale
-IMAGENET_SD = (0.229, 0.224, 0.225)
-
 
 class Normalise:
-    """(x - mean) / sd per channel, on the device. mean and sd are on the scale of the stored pixels.
+    """(x - mean) / sd per channel, on the device.
 
-    Computed in at least fp32 and rounded to `dtype` last: 16 bits are too few to subtract the mean in.
+    mean and sd are on the scale of the stored pixels.
+
+    Computed in at least fp32 and rounded to `dtype` last: 16 bits are too few to subtract the mean
+    in.
     """
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float], device: torch.device, dtype: torch.dtype) -> None:
@@ -34,11 +34,12 @@ class Normalise:
 
 
 def crop_flip(images: Tensor, draw: Tensor) -> Tensor:
-    """Pad 4, random crop at the old size, horizontal flip with probability 1/2: of the whole batch in one gather.
+    """Pads 4, crops at random, flips with probability 1/2: the whole batch in one gather.
 
-    images: (N, C, H, W). draw: (N,) integers in [0, CROP_FLIP_DRAWS): image i is cut at row draw//18, column
-    draw//2 % 9 of its padded self, and flipped where draw is odd. The padding is black, zero before normalization, as
-    in torchvision's RandomCrop(padding=4) in front of Normalize.
+    images: (N, C, H, W). draw: (N,) integers in [0, CROP_FLIP_DRAWS): image i is cropped at row
+    draw//18, column draw//2 % 9 of its padded self, and flipped where draw is odd. The padding is
+    black, zero before normalization, as in torchvision's RandomCrop(padding=4) in front of
+    Normalize.
     """
     n, c, h, w = images.shape
     rows = (draw // (2 * SHIFTS))[:, None] + torch.arange(h, device=images.device)
@@ -60,9 +61,10 @@ def centre(resize: int, size: int) -> Transform:
 def inception(size: int, *, color: bool) -> Transform:
     """The training transform of GoogLeNet and of the GN paper; draws from torch's CPU generator.
 
-    A random part of 8 to 100 % of the area, aspect 3/4 to 4/3, resized to the square; horizontal flip. color adds what
-    fb.resnet.torch adds: brightness, contrast and saturation by up to 0.4 in random order, then PCA lighting of sd 0.1.
-    Values are clipped to the 0..1 range after each change; fb.resnet.torch lets them leave it.
+    A random part of 8 to 100 % of the area, aspect 3/4 to 4/3, resized to the square; horizontal
+    flip. color adds what fb.resnet.torch adds: brightness, contrast and saturation by up to 0.4 in
+    random order, then PCA lighting of sd 0.1. Values are clipped to the 0..1 range after each
+    change; fb.resnet.torch lets them leave it.
     """
     from torchvision.transforms import v2
 
@@ -74,12 +76,13 @@ def inception(size: int, *, color: bool) -> Transform:
     return transform
 
 
-# Of the covariance of ImageNet's RGB pixels, eigenvectors as columns: AlexNet's lighting, fb.resnet.torch's constants.
+# Of the covariance of ImageNet's RGB pixels, eigenvectors as columns: AlexNet's lighting,
+# fb.resnet.torch's constants.
 _EIGENVALUES = torch.tensor([0.2175, 0.0188, 0.0045])
 _EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
 def lighting(image: Tensor, sd: float = 0.1) -> Tensor:
-    """Adds one random colour to the whole (3, H, W) image, drawn along the principal axes of ImageNet's colours."""
+    """Adds one random colour to a (3, H, W) image, drawn as ImageNet's colours vary."""
     colour = _EIGENVECTORS @ (torch.randn(3) * sd * _EIGENVALUES)
     return (image + colour.view(3, 1, 1)).clamp_(0, 1)

@@ -1,14 +1,15 @@
-"""The embedded data set: real handwritten digits, made hard enough to tell norms apart, in no download and no time.
+"""The embedded data set: real handwritten digits, made hard enough to tell norms apart.
 
-An image is a 12x12 canvas with an 8x8 digit at a random offset, a 4x4 patch of another digit as clutter, and noise.
-Training and test images are made of different digits.
+An image is a 12x12 canvas with an 8x8 digit at a random offset, a 4x4 patch of another digit as
+clutter, and noise. Training and test images are made of different digits.
 """
 
 import numpy as np
 import torch
 
 from normbench.config import Data
-from normbench.data import Arrays, InMemory, order
+from normbench.data import order
+from normbench.data.images import Arrays, InMemory
 
 CLASSES = 10
 TRAIN_DIGITS = 1297  # of the 1,797 of scikit-learn; the other 500 make the test images
@@ -23,7 +24,8 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
     found = load_digits()
     digits, labels = found.images / found.images.max(), found.target.astype(np.int64)
-    chosen = order.permutation(len(digits), "digits", "split")  # no seed: the same digits test every run
+    # no seed: the same digits test every run
+    chosen = order.permutation(len(digits), "digits", "split")
     train, test = chosen[:TRAIN_DIGITS], chosen[TRAIN_DIGITS:]
     train_images, train_labels = _draw(digits[train], labels[train], TRAIN_IMAGES, order.rng(data.seed, "digits train"))
     # Rounded, so that the order in which a machine sums leaves no trace in the images.
@@ -45,7 +47,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 def _draw(
     digits: np.ndarray, labels: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`count` images (count, 1, 12, 12) of those digits, each digit equally often, and their labels."""
+    """`count` images (count, 1, 12, 12) of those digits, each equally often, and their labels."""
     sources = len(digits)
     which = rng.permutation(np.arange(count) % sources)
     other = (which + rng.integers(1, sources, count)) % sources
@@ -59,7 +61,7 @@ def _draw(
 
 
 def _windows(rng: np.random.Generator, count: int, side: int, inside: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The index of one square of `side` at a random place in each of `count` squares of `inside`."""
+    """The index of a square of `side` at a random place in each of `count` squares of `inside`."""
     top, left = rng.integers(0, inside - side + 1, (2, count, 1))
     along = np.arange(side)
     return np.arange(count)[:, None, None], (top + along)[:, :, None], (left + along)[:, None, :]

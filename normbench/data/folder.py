@@ -1,4 +1,4 @@
-"""ImageNet's layout, train/<class>/* and val/<class>/*: decoded by loader processes, normalised on the device.
+"""ImageNet's layout: photos in train/<class>/ and val/<class>/, decoded by loader processes.
 
 Any class folders will do; the folder decides how many classes there are.
 """
@@ -15,8 +15,11 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from normbench import facts
 from normbench.config import ConfigError, Data
-from normbench.data import Batch, Images, augment, order
+from normbench.data import augment, order
+from normbench.data.images import Batch, Images
+from normbench.hints import one_line
 
 Item = tuple[int, order.Epoch, int]  # which image, in which epoch, at which position of its order
 
@@ -26,7 +29,10 @@ class UnreadableImage(ConfigError):
 
 
 def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> "Folder":
-    """The images under data.root. Raises ConfigError where train/ and val/ are not there or not of the same classes."""
+    """The images under data.root.
+
+    Raises ConfigError where train/ and val/ are not there or not of the same classes.
+    """
     size, resize = data.image_size, data.eval_resize
     if size is None or resize is None or resize < size:
         raise ConfigError(
@@ -49,7 +55,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
             f"data.train_size={data.train_size} is more than the {len(train_paths)} images of {root}/train"
         )
     kept = order.first_of(len(train_paths), data.train_size)
-    test_transform = augment.centre(resize, size)
+    known, test_transform = facts.of(data.name), augment.centre(resize, size)
     train_transform = test_transform
     if data.augment != "none":
         train_transform = augment.inception(size, color=data.augment == "inception_color")
@@ -58,6 +64,8 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         Files(test_paths, test_labels, test_transform, seed),
         num_classes=len(classes),
         image_size=size,
+        mean=known.mean,
+        sd=known.sd,
         loader_processes=_cores() if data.loader_processes is None else data.loader_processes,
         seed=seed,
         device=device,
@@ -66,7 +74,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _cores() -> int:
-    """A loader process for each core this process may use; decoding gains nothing from more."""
+    """One loader process per core that this process may use, at most 8: more gain nothing."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return min(8, len(allowed))
 
@@ -78,14 +86,18 @@ def _list(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     try:
         found = ImageFolder(folder)
     except OSError as error:
-        raise ConfigError(f"data.root: {' '.join(str(error).split())}; expected is {folder}/<class>/*.JPEG") from error
-    # As arrays: loader processes share their pages. Of a list of a million strings, reference counting copies them all.
+        raise ConfigError(f"data.root: {one_line(error)}; expected is {folder}/<class>/*.JPEG") from error
+    # As arrays: loader processes share their pages. Of a list of a million strings, reference
+    # counting copies them all.
     paths, labels = zip(*found.samples, strict=True)
     return np.array([os.fsencode(p) for p in paths]), np.array(labels, np.int64), found.classes
 
 
 class Folder(Images):
-    """A data set on disk. loader_processes decode ahead of the training; 0: the training process does it itself."""
+    """A data set on disk.
+
+    loader_processes decode ahead of the training; 0: the training process does it itself.
+    """
 
     def __init__(
         self,
@@ -94,6 +106,8 @@ class Folder(Images):
         *,
         num_classes: int,
         image_size: int,
+        mean: Sequence[float],
+        sd: Sequence[float],
         loader_processes: int,
         seed: int,
         device: torch.device,
@@ -105,11 +119,10 @@ class Folder(Images):
         self.num_classes = num_classes
         self.seed = seed
         self.device = device
-        self.normalise = augment.Normalise(
-            [255 * m for m in augment.IMAGENET_MEAN], [255 * s for s in augment.IMAGENET_SD], device, dtype
-        )
+        self.normalise = augment.Normalise([255 * m for m in mean], [255 * s for s in sd], device, dtype)
         self._train_plan, self._test_plan = _Plan(), _Plan()
-        # The training's loader processes live as long as the run; those of the test set would idle most of the time.
+        # The training's loader processes live as long as the run; those of the test set would idle
+        # most of the time.
         self._train_loader = self._loader(train, self._train_plan, loader_processes, keep=loader_processes > 0)
         self._test_loader = self._loader(test, self._test_plan, loader_processes, keep=False)
         self._walks = 0
@@ -122,7 +135,8 @@ class Folder(Images):
             persistent_workers=keep,
             collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else each epoch would advance the global one, which dropout draws from
+            # else each epoch would advance the global one, which dropout draws from
+            generator=torch.Generator(),
         )
 
     def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
@@ -139,7 +153,8 @@ class Folder(Images):
 
     def _fetch(self, loader: "DataLoader[Any]") -> Iterator[Batch]:
         with warnings.catch_warnings():
-            # Python 3.12 and later warn of a fork beside other threads, and torch has some; the children only decode.
+            # Python 3.12 and later warn of a fork beside other threads, and torch has some; the
+            # children only decode.
             warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
             batches = iter(loader)
         for batch in batches:
@@ -150,7 +165,7 @@ class Folder(Images):
 
 
 class _Plan:
-    """What a loader reads its next batches from: it outlives an epoch, so that its processes may."""
+    """What a loader reads its next batches from. It outlives an epoch, so its processes can."""
 
     def __init__(self) -> None:
         self.batches: Iterable[list[Item]] = ()
@@ -164,7 +179,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class Files(Dataset[tuple[Tensor, int]]):
-    """Images by Item; each one's randomness comes from its own Item, so whoever decodes it gets the same pixels."""
+    """Images by Item, which fixes their randomness: whoever decodes one gets the same pixels."""
 
     def __init__(self, paths: np.ndarray, labels: np.ndarray, transform: augment.Transform, seed: int) -> None:
         self.paths = paths
@@ -178,8 +193,8 @@ class Files(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, item: Item) -> tuple[Tensor, int]:
         index, epoch, position = item
         image = decode(os.fsdecode(self.paths[index]))
-        # torchvision draws from torch's CPU generator: lend it a seed of ours and give it back as it was. Not
-        # torch.manual_seed, which would seed the GPU's as well.
+        # torchvision draws from torch's CPU generator: lend it a seed of ours and give it back as
+        # it was. Not torch.manual_seed, which would seed the GPU's as well.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(order.key(self.seed, epoch, position, "augment"))
             return self.transform(image), int(self.labels[index])
@@ -187,7 +202,8 @@ class Files(Dataset[tuple[Tensor, int]]):
     def __getitems__(self, items: Sequence[Item]) -> "Batch | UnreadableImage":
         """One batch; what the loader asks for.
 
-        A corrupt file travels as a value: an exception from a loader process arrives wrapped in a page of traceback.
+        A corrupt file travels as a value: an exception from a loader process arrives wrapped in a
+        page of traceback.
         """
         try:
             images, labels = zip(*(self[item] for item in items), strict=True)
@@ -203,6 +219,5 @@ def decode(path: str) -> Image.Image:
             return image.convert("RGB")
     except UnidentifiedImageError:
         raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's ways to say no
-        reason = " ".join(str(error).split())
-        raise UnreadableImage(f"{path}: cannot be decoded ({reason}); replace or remove it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's
+        raise UnreadableImage(f"{path}: cannot be decoded ({one_line(error)}); replace or remove it") from error

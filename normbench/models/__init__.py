@@ -11,7 +11,9 @@ from normbench.models.dropout import position_dropout
 from normbench.models.init import initialize
 from normbench.models.stock import build_stock
 from normbench.models.swap import norm_layers, trace
-from normbench.models.swap import swap as swap_norms  # so that normbench.models.swap stays the module
+
+# so that normbench.models.swap stays the module
+from normbench.models.swap import swap as swap_norms
 
 __all__ = ["build", "norm_layers"]
 
@@ -30,12 +32,14 @@ def build(
 ) -> nn.Module:
     """The network `name` with `norm` behind its convs, in training mode.
 
-    name: cifar_resnetN (N = 6n+2), a classification network of torchvision (vgg16 means vgg16_bn, since a norm needs a
-    place to stand; r3d_18 and the other video networks too), or timm/<name>. norm: a name, or the dict of a
-    conf/norm/*.yaml. workers: the local (virtual) workers whose images a batch interleaves. init, fc_std, zero_last_gamma:
-    see models/init.py. options: keyword arguments of that network, e.g. width=32 for a cifar_resnet.
-    The weights are drawn from torch's global generator before the norm is placed: equal seeds give equal convs under every
-    norm. Raises ConfigError for an unknown name or option and for a network that the norm cannot be placed in.
+    name: cifar_resnetN (N = 6n+2), a classification network of torchvision (vgg16 means vgg16_bn,
+    since a norm needs a place to stand; r3d_18 and the other video networks too), or timm/<name>.
+    norm: a name, or the dict of a conf/norm/*.yaml. workers: the local (virtual) workers whose
+    images a batch interleaves. init, fc_std, zero_last_gamma: see models/init.py. options: keyword
+    arguments of that network, e.g. width=32 for a cifar_resnet. The weights are drawn from torch's
+    global generator before the norm is placed: equal seeds give equal convs under every norm.
+    Raises ConfigError for an unknown name or option and for a network that the norm cannot be
+    placed in.
     """
     norm_options = {"name": norm} if isinstance(norm, str) else dict(norm)
     norm_options.pop("batch_free", None)  # says what the layer is, not how to build it

@@ -1,4 +1,4 @@
-"""The residual networks for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2."""
+"""The residual networks for small images: He et al. 2016 (arXiv:1512.03385), section 4.2."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,15 +9,16 @@ SHORTCUTS = ("A", "B")
 
 
 class CifarResNet(nn.Module):
-    """A 3x3 conv, three stages of n two-conv blocks, global average pooling and one linear layer: 6n+2 layers.
+    """A 3x3 conv, three stages of n two-conv blocks, global pooling, a linear layer: 6n+2 layers.
 
-    (N, image_channels, H, W) -> (N, num_classes). The stages are width, 2 width and 4 width channels wide (the paper's
-    width is 16); the second and the third begin with stride 2. Any H, W serve; the paper's are 32. The BatchNorms hold the
-    places of the norms.
+    (N, image_channels, H, W) -> (N, num_classes). The stages are width, 2 width and 4 width
+    channels wide (the paper's width is 16); the second and the third begin with stride 2. Any H, W
+    serve; the paper's are 32. The BatchNorms hold the places of the norms.
 
-    shortcut: what stands where the shape changes. "A", the paper's for CIFAR, has no parameters: every second pixel, and
-    zeros as the new channels. "B" is a strided 1x1 conv and a norm. Where the zeros stand among the channels the paper does
-    not say; they stand last here, as in fb.resnet.torch.
+    shortcut: what stands where the shape changes. "A", the paper's for CIFAR, has no parameters:
+    every second pixel, and zeros as the new channels. "B" is a strided 1x1 conv and a norm. Where
+    the zeros stand among the channels the paper does not say; they stand last here, as in
+    fb.resnet.torch.
     """
 
     def __init__(

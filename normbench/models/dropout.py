@@ -1,4 +1,4 @@
-"""Dropout whose mask depends on an image's place in the SGD batch, not on which process, or part of one, it is in."""
+"""Dropout whose mask depends on an image's place in the SGD batch alone, not on who plays it."""
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +8,20 @@ from normbench.parallel import dist
 
 
 class PositionedDropout(nn.Module):
-    """Dropout with probability p: y = x mask / (1 - p) in training, y = x in evaluation (Srivastava et al. 2014).
+    """Dropout: y = x mask / (1 - p) in training, y = x in evaluation (Srivastava et al. 2014).
 
-    Every process draws the mask of the whole SGD batch and takes its own images' part of it, image i of rank r of R being at
-    position r + iR. The generators of all ranks go in step, so one process or many, and the workers played in one forward
-    or in several (parts), drop the same values. kept_dims: how many axes of x have a value of the mask each; the others
-    share it: all of them for nn.Dropout, 2 for nn.Dropout2d, 1 for stochastic depth.
+    Every process draws the mask of the whole SGD batch and takes its own images' part of it, image
+    i of rank r of R being at position r + iR. The generators of all ranks go in step, so one
+    process or many, and the workers played in one forward or in several (parts), drop the same
+    values. kept_dims: how many axes of x have a value of the mask each; the others share it: all of
+    them for nn.Dropout, 2 for nn.Dropout2d, 1 for stochastic depth.
     """
 
     def __init__(self, p: float, kept_dims: int | None, scaled: bool = True) -> None:
         super().__init__()
         self.p, self.kept_dims, self.scaled = p, kept_dims, scaled
-        self.part: tuple[int, int, int] | None = None  # first worker, how many, of how many: of train.micro_workers
+        # first worker, how many, of how many: of train.micro_workers
+        self.part: tuple[int, int, int] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
@@ -38,7 +40,7 @@ class PositionedDropout(nn.Module):
 
 
 def position_dropout(model: nn.Module) -> nn.Module:
-    """Puts a PositionedDropout in the place of every dropout of torch, torchvision and timm that depends on the images."""
+    """Puts a PositionedDropout in the place of torch's, torchvision's and timm's dropouts."""
     for path, module in list(model.named_modules()):
         if (found := _positioned(module)) is not None:
             model.set_submodule(path, found.train(module.training))
@@ -50,7 +52,8 @@ def _positioned(module: nn.Module) -> PositionedDropout | None:
         return PositionedDropout(module.p, None)
     if isinstance(module, (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
         return PositionedDropout(module.p, 2)
-    if isinstance(module, StochasticDepth) and module.mode == "row":  # mode batch: one draw, equal on all ranks
+    # mode batch: one draw, equal on all ranks
+    if isinstance(module, StochasticDepth) and module.mode == "row":
         return PositionedDropout(module.p, 1)
     if type(module).__name__ == "DropPath":  # timm's, which need not be installed
         return PositionedDropout(

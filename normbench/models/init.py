@@ -1,4 +1,7 @@
-"""Initialisation, as the recipe asks for it. It works on the stock network; the norms then inherit gamma and beta."""
+"""Initialisation, as the recipe asks for it.
+
+It works on the stock network; the norms then inherit gamma and beta.
+"""
 
 import operator
 from collections.abc import Iterator
@@ -20,11 +23,12 @@ DROP_PATHS = ("StochasticDepth", "DropPath")  # torchvision's and timm's
 def initialize(network: fx.GraphModule, *, init: str, fc_std: float | None, zero_last_gamma: bool) -> None:
     """Draws the weights of a traced network anew, from torch's global generator.
 
-    init: he_fan_out draws every conv from N(0, 2 / fan_out) (He et al. 2015; the GN paper's choice) and sets gamma to 1 and
-    all biases and betas to 0; default leaves them as the network's authors have them.
-    fc_std: sd of the weights of the classifier, the last conv or linear layer, its bias being 0; None: as it is.
-    zero_last_gamma: gamma = 0 in the last norm of each residual block, so that each starts as the identity (Goyal et al.
-    2017, section 5.1); a norm on a shortcut keeps its gamma.
+    init: he_fan_out draws every conv from N(0, 2 / fan_out) (He et al. 2015; the GN paper's choice)
+    and sets gamma to 1 and all biases and betas to 0; default leaves them as the network's authors
+    have them. fc_std: sd of the weights of the classifier, the last conv or linear layer, its bias
+    being 0; None: as it is. zero_last_gamma: gamma = 0 in the last norm of each residual block, so
+    that each starts as the identity (Goyal et al. 2017, section 5.1); a norm on a shortcut keeps
+    its gamma.
     """
     if init not in INITS:
         raise ConfigError(f"recipe.init={init}: no such initialisation; one of {', '.join(INITS)}")
@@ -54,10 +58,11 @@ def _zero(parameter: Tensor | None) -> None:
 def last_norms(network: fx.GraphModule) -> Iterator[_BatchNorm]:
     """The last norm of each residual block: what the deeper branch of a residual addition ends in.
 
-    Depth is counted in convs. An addition is residual if its other branch is a shortcut: one line of layers that starts from
-    a node that the deeper branch comes from too. Hence in a downsampling block bn3 is found and not downsample.1; in
-    MobileNet V2, where a block's input is itself a norm's output, only the block's own; in HRNet, whose fusions also add,
-    none of the fusions'. A branch that ends in a gate, as a squeeze-and-excitation ResNet's, has no last norm.
+    Depth is counted in convs. An addition is residual if its other branch is a shortcut: one line
+    of layers that starts from a node that the deeper branch comes from too. Hence in a downsampling
+    block bn3 is found and not downsample.1; in MobileNet V2, where a block's input is itself a
+    norm's output, only the block's own; in HRNet, whose fusions also add, none of the fusions'. A
+    branch that ends in a gate, as a squeeze-and-excitation ResNet's, has no last norm.
     """
     depth: dict[fx.Node, int] = {}
     for node in network.graph.nodes:
@@ -79,7 +84,7 @@ def _before_dropout(network: fx.GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _is_shortcut(node: fx.Node, branch: fx.Node) -> bool:
-    """Whether a line without a fork leads back from node to something that branch, too, was computed from."""
+    """Whether a line without a fork leads back from node to something branch comes from, too."""
     sources, waiting = set(), [branch]
     while waiting:
         for source in waiting.pop().all_input_nodes:

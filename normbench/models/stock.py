@@ -1,4 +1,4 @@
-"""The stock networks by name, with BatchNorms in them: our CIFAR ResNets, torchvision's and timm's."""
+"""The stock networks by name, with BatchNorms: our CIFAR ResNets, torchvision's and timm's."""
 
 import re
 from collections.abc import Callable
@@ -7,20 +7,23 @@ from typing import Any
 from torch import nn
 
 from normbench.config import ConfigError
+from normbench.hints import first_line, nearest
 from normbench.models.cifar_resnet import CifarResNet
 
-CIFAR_DEPTHS = (8, 20, 32, 44, 56, 110)  # those with a published number and ResNet-8; any 6n+2 can be built
+# those with a published number and ResNet-8; any 6n+2 can be built
+CIFAR_DEPTHS = (8, 20, 32, 44, 56, 110)
 WITH_NORMS = {name: f"{name}_bn" for name in ("vgg11", "vgg13", "vgg16", "vgg19")}
 
-# Both would warn that a coming torchvision changes the default of this option; its slow scipy initialisation is gone.
-EXPLICIT: dict[str, dict[str, Any]] = {
-    "googlenet": {"init_weights": True},
-    "inception_v3": {"init_weights": True},
-}
+# Both would warn that a coming torchvision changes the default of this option; its slow scipy
+# initialisation is gone.
+EXPLICIT: dict[str, dict[str, Any]] = {"googlenet": {"init_weights": True}, "inception_v3": {"init_weights": True}}
 
 
 def build_stock(name: str, num_classes: int, image_channels: int, options: dict[str, Any]) -> nn.Module:
-    """The network as its authors define it, untrained. Raises ConfigError for an unknown name or option."""
+    """The network as its authors define it, untrained.
+
+    Raises ConfigError for an unknown name or option.
+    """
     if cifar := re.fullmatch(r"cifar_resnet(\d+)", name):
         sizes = {"depth": int(cifar[1]), "num_classes": num_classes, "image_channels": image_channels}
         return _construct(name, CifarResNet, sizes, options)
@@ -34,8 +37,6 @@ def _torchvision(name: str, num_classes: int, image_channels: int, options: dict
 
     known = models.list_models(module=models) + models.list_models(module=models.video)
     if name not in known:
-        from normbench.hints import nearest
-
         ours = [f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS]
         raise ConfigError(
             f"model.name={name}: no such network{nearest(name, ours + known)}; it is cifar_resnet20, a classification "
@@ -58,15 +59,13 @@ def _timm(name: str, num_classes: int, image_channels: int, options: dict[str, A
         raise ConfigError(f"model.name={name} needs timm, which is not installed: pip install timm") from None
     short = name.removeprefix("timm/")
     if not timm.is_model(short):
-        from normbench.hints import nearest
-
         raise ConfigError(f"model.name={name}: timm has no such network{nearest(short, timm.list_models())}")
     fixed = {"pretrained": False, "num_classes": num_classes, "in_chans": image_channels}
     return _construct(name, lambda **given: timm.create_model(short, **given), fixed, options)
 
 
 def _construct(name: str, make: Callable[..., nn.Module], fixed: dict[str, Any], options: dict[str, Any]) -> nn.Module:
-    """make(**fixed, **options), where what the user wrote wrongly becomes one line that names it."""
+    """make(**fixed, **options); what the user wrote wrongly becomes one line that names it."""
     if taken := sorted(set(fixed) & set(options)):
         raise ConfigError(f"model.options.{taken[0]}: follows from the data and the name, leave it out")
     try:
@@ -79,5 +78,4 @@ def _construct(name: str, make: Callable[..., nn.Module], fixed: dict[str, Any],
         if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             raise ConfigError(f"model.options.{unknown[1]}: {name} takes no such option") from None
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"model.options {given}: {name} cannot be built so ({reason})") from None
+        raise ConfigError(f"model.options {given}: {name} cannot be built so ({first_line(error)})") from None

@@ -1,7 +1,8 @@
 """Puts a norm in the place of every BatchNorm of a stock network, by way of its torch.fx graph.
 
-The graph shows what a module tree hides: which conv feeds a BatchNorm, and whether a ReLU stands behind it. What cannot be
-placed is an error that names the node; no BatchNorm is ever silently left in.
+The graph shows what a module tree hides: which conv feeds a BatchNorm, and whether a ReLU stands
+behind it. What cannot be placed is an error that names the node; no BatchNorm is ever silently left
+in.
 """
 
 from collections import Counter
@@ -17,16 +18,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from normbench.config import ConfigError
+from normbench.hints import first_line
 from normbench.norms import Norm
 
 Make = Callable[[nn.Module, bool, str], Norm]
-RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")  # as a function or as a tensor's method
+# as a function or as a tensor's method
+RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 BATCH_NORMS = (F.batch_norm, torch.batch_norm)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a norm stands: the BatchNorm's module path, and the nodes of it, of the conv before and the ReLU behind."""
+    """Where a norm stands: the BatchNorm's module path and node, its conv's and its ReLU's."""
 
     layer: str
     node: fx.Node
@@ -35,16 +38,16 @@ class Place:
 
 
 def swap(model: nn.Module, make: Make) -> fx.GraphModule:
-    """The model with make(conv, relu, layer) in the place of every BatchNorm; the parameters keep their names.
+    """The model with make(conv, relu, layer) for every BatchNorm; the parameters keep their names.
 
     model: a stock network, or its trace. It is used up: its other modules live on in the result.
-    make: gets the conv or linear layer that feeds the BatchNorm, whether the BatchNorm's output goes to a ReLU and nowhere
-    else, and the BatchNorm's module path. Other activations (ReLU6, SiLU, Hardswish) are none of the norm's business: relu
-    is False and they stay put.
+    make: gets the conv or linear layer that feeds the BatchNorm, whether the BatchNorm's output
+    goes to a ReLU and nowhere else, and the BatchNorm's module path. Other activations (ReLU6,
+    SiLU, Hardswish) are none of the norm's business: relu is False and they stay put.
 
-    A norm that owns its activation takes the ReLU's place too; one that needs the conv's input is called as norm(y, x); one
-    that alters its conv must be the only one to hear from it. gamma and beta start from the BatchNorm's values, so that
-    zero-initialised residual branches stay so.
+    A norm that owns its activation takes the ReLU's place too; one that needs the conv's input is
+    called as norm(y, x); one that alters its conv must be the only one to hear from it. gamma and
+    beta start from the BatchNorm's values, so that zero-initialised residual branches stay so.
     """
     network = model if isinstance(model, fx.GraphModule) else trace(model)
     for place in places(network):
@@ -59,7 +62,8 @@ def swap(model: nn.Module, make: Make) -> fx.GraphModule:
             place.node.args = (place.conv, place.conv.all_input_nodes[0])
         if norm.owns_activation and place.relu is not None:
             place.relu.replace_all_uses_with(place.node)
-            network.graph.erase_node(place.relu)  # this one call: torchvision's blocks use one ReLU module three times
+            # this one call: torchvision's blocks use one ReLU module three times
+            network.graph.erase_node(place.relu)
     network.delete_all_unused_submodules()
     network.graph.lint()
     network.recompile()
@@ -67,14 +71,17 @@ def swap(model: nn.Module, make: Make) -> fx.GraphModule:
 
 
 def norm_layers(model: nn.Module) -> dict[str, Norm]:
-    """The norms of a built model by module path, in the order in which an image meets them. Sees through a DDP wrapper."""
+    """The norms of a built model by module path, in the order in which an image meets them.
+
+    Sees through a DDP wrapper.
+    """
     network = next(m for m in model.modules() if isinstance(m, fx.GraphModule))
     found = ((str(node.target), module_of(network, node)) for node in network.graph.nodes)
     return {layer: module for layer, module in found if isinstance(module, Norm)}
 
 
 def places(network: fx.GraphModule) -> list[Place]:
-    """Every BatchNorm of a traced network, in the order of the graph; raises ConfigError where a norm could not stand."""
+    """Every BatchNorm of a traced network, in order; raises ConfigError where no norm can stand."""
     found = []
     for node in network.graph.nodes:
         if calls(node, BATCH_NORMS):
@@ -122,8 +129,9 @@ def _inherit(norm: Norm, old: nn.Module) -> None:
 class _Tracer(fx.Tracer):
     """Looks inside blocks, never inside layers.
 
-    Layers are torch.nn's, convs and BatchNorms of any library, and whatever has no modules of its own: there is nothing to
-    find in it, and what its forward asks of self.training (as DropPath's does) a graph would freeze.
+    Layers are torch.nn's, convs and BatchNorms of any library, and whatever has no modules of its
+    own: there is nothing to find in it, and what its forward asks of self.training (as DropPath's
+    does) a graph would freeze.
     """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -140,10 +148,12 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
-    """The model as a graph of layers, in training mode. It shares its modules with the model, which is used up.
+    """The model as a graph of layers, in training mode.
 
-    Raises ConfigError for a module that torch.fx cannot follow, where training and evaluation take different ways, and for
-    a model without BatchNorm, whose graph nobody would need.
+    It shares its modules with the model, which is used up.
+
+    Raises ConfigError for a module that torch.fx cannot follow, where training and evaluation take
+    different ways, and for a model without BatchNorm, whose graph nobody would need.
     """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError("has no BatchNorm, so there is no place for a norm")
@@ -172,7 +182,7 @@ def _graph(model: nn.Module) -> fx.Graph:
 
 
 def _untraceable(what: str, error: Exception) -> ConfigError:
-    return ConfigError(f"torch.fx cannot trace {what}: {str(error).partition(chr(10))[0]}")
+    return ConfigError(f"torch.fx cannot trace {what}: {first_line(error)}")
 
 
 def _text(node: fx.Node | None) -> Any:
@@ -186,7 +196,7 @@ def _where(node: fx.Node) -> str:
 
 
 def _split_fused_activations(network: fx.GraphModule) -> None:
-    """timm's BatchNormAct2d acts by itself; its dropout and its activation become nodes behind it."""
+    """Makes the dropout and activation inside timm's BatchNormAct2d nodes behind it."""
     for node in list(network.graph.nodes):
         module, last = module_of(network, node), node
         if not isinstance(module, _BatchNorm):
@@ -225,7 +235,7 @@ def _module(network: fx.GraphModule, node: fx.Node) -> nn.Module:
 
 
 def calls(node: fx.Node, functions: tuple[Any, ...]) -> bool:
-    """Whether the node calls one of these functions, or, where a string stands among them, tensor methods."""
+    """Whether the node calls one of these functions or, given as strings, tensor methods."""
     return node.op in ("call_function", "call_method") and node.target in functions
 
 

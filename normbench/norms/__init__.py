@@ -1,11 +1,12 @@
-"""The normalization layers, one family a file. conf/norm/<name>.yaml names a layer and its options.
+"""The normalization layers, one family per file; conf/norm/<name>.yaml has a layer's options.
 
-A norm is built for the conv (or linear layer) that it follows and told whether a ReLU follows it, so that every idea in the
-field fits one seam: `build("gn", conv, relu=True, workers=8, groups=32)`. To add one: a file here that holds a Norm
-subclass of that name, and a yaml. Nothing else knows the layers by name. An installed package adds one in the same way,
-through the entry-point group normbench.norms (plugins.py); it is imported when its name is asked for.
+A norm is built for a Site: the conv (or linear layer) that it follows, and whether a ReLU follows
+it. Every idea in the field fits that seam: `build("gn", conv, relu=True, workers=8, groups=32)`. To
+add one: a file here that holds a subclass of Norm, or of RunningNorm where a batch has statistics,
+and a yaml. Nothing else knows the layers by name. An installed package adds one in the same way,
+through the entry-point group normbench.norms (plugins.py); it is imported when asked for.
 
-`python -m normbench.norms` prints the table of all of them.
+`python -m normbench.norms` prints the table of all of them, `python -m normbench.norms mabn` one.
 """
 
 import importlib
@@ -18,14 +19,15 @@ from torch import nn
 from normbench import plugins
 from normbench.config import ConfigError
 from normbench.hints import nearest
-from normbench.norms.base import Norm
+from normbench.norms.base import Norm, Site
+from normbench.norms.running import RunningNorm
 
-__all__ = ["Norm", "build", "layer", "names"]
+__all__ = ["Norm", "RunningNorm", "Site", "build", "layer", "names"]
 
 
 @cache
 def _layers() -> dict[str, type[Norm]]:
-    """Every Norm of this package by its name; importing a file is what makes its layers known."""
+    """Every Norm of this package by its name."""
     found: dict[str, type[Norm]] = {}
     for module in pkgutil.iter_modules(__path__):
         if module.name == "__main__":
@@ -33,7 +35,7 @@ def _layers() -> dict[str, type[Norm]]:
         file = importlib.import_module(f"{__name__}.{module.name}")
         for cls in vars(file).values():
             ours = isinstance(cls, type) and issubclass(cls, Norm) and cls.__module__ == file.__name__
-            if ours and (name := vars(cls).get("name")):  # its own: a subclass without one is a part of others
+            if ours and (name := vars(cls).get("name")):  # its own name
                 found[name] = cls
     return found
 
@@ -68,12 +70,13 @@ def layer(name: str) -> type[Norm]:
     return _layers()[name]
 
 
-def build(name: str, conv: nn.Module, relu: bool = False, workers: int = 1, **options: Any) -> Norm:
-    """The layer `name` behind `conv`.
+def build(norm: str | type[Norm], conv: nn.Module, relu: bool = False, workers: int = 1, **options: Any) -> Norm:
+    """The layer behind `conv`, given the name that `norm=` takes, or its class.
 
-    conv: the Conv1d/2d/3d or Linear whose output is normalized. relu: whether a ReLU follows; only a norm that owns its
-    activation acts on it. workers: the local (virtual) workers whose images the batch interleaves, image i belonging to
-    worker i mod workers. options: those of conf/norm/<name>.yaml.
-    Raises ConfigError where the options do not fit the layer.
+    conv: the Conv1d/2d/3d or Linear whose output is normalized. relu: whether a ReLU follows; only
+    a norm that owns its activation acts on it. workers: the local (virtual) workers whose images
+    the batch interleaves, image i belonging to worker i mod workers. options: those of
+    conf/norm/<name>.yaml. Raises ConfigError where the options do not fit the layer.
     """
-    return layer(name)(conv, relu=relu, workers=workers, **options)
+    cls = layer(norm) if isinstance(norm, str) else norm
+    return cls(Site(conv, relu, workers), **options)

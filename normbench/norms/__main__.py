@@ -1,5 +1,9 @@
-"""`python -m normbench.norms`: the table of all norms, those of installed packages included."""
+"""`python -m normbench.norms` prints the table of all norms, `python -m normbench.norms mabn` one.
 
+Those of installed packages are included.
+"""
+
+import inspect
 import sys
 
 from rich.console import Console
@@ -13,7 +17,7 @@ WIDTH = 150  # where the output is no terminal
 
 
 def table() -> Table:
-    """A row for each name that norm= takes: what it normalizes over, whether batch-free, options with defaults, paper."""
+    """A row per name: what it normalizes over, whether batch-free, options, paper."""
     found = Table(title="norm=...", title_justify="left", row_styles=("", "dim"))
     for heading in ("name", "one statistic is over", "batch-free", "options (norm.<option>=...)", "paper"):
         found.add_column(heading)
@@ -23,10 +27,20 @@ def table() -> Table:
         except ConfigError as e:  # of a package that is installed but broken; the others still work
             found.add_row(name, f"[red]{escape(str(e))}[/]")
             continue
-        shown = [f"{key}={_short(value)}" for key, value in options.items() if key not in ("name", "batch_free")]
+        shown = [f"{key}={_short(options[key])}" for key in plugins.options(name)]
         free = "yes" if layer.batch_free else "no"
         found.add_row(name, escape(layer.over), free, escape(", ".join(shown)), escape(layer.paper))
     return found
+
+
+def page(name: str) -> str:
+    """What one norm is, by its docstring, and its options, by its yaml."""
+    layer, schema, meanings = norms.layer(name), plugins.schema(name), plugins.meanings(name)
+    lines = [inspect.getdoc(layer) or "", "", "Options"]
+    for key in plugins.options(name):
+        lines.append(f"    norm.{key}={_short(schema[key])}")
+        lines += [f"        {line}" for line in meanings[key]]
+    return "\n".join(lines if plugins.options(name) else lines[:1])
 
 
 def _short(value: object) -> str:
@@ -40,11 +54,19 @@ def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    try:
+        pages = [page(name) for name in arguments]
+    except ConfigError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    if pages:
+        print("\n\n".join(pages))
+        return 0
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(table())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

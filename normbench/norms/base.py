@@ -1,6 +1,7 @@
 """What every norm is: a module behind one conv, with gamma and beta per channel."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -9,10 +10,38 @@ from torch import Tensor, nn
 from normbench.config import ConfigError
 
 
+@dataclass(frozen=True)
+class Site:
+    """What a norm is built for.
+
+    conv: the Conv1d, Conv2d, Conv3d or Linear layer whose output it normalizes.
+    relu: whether a ReLU follows; only a norm that owns its activation acts on it.
+    workers: the local (virtual) workers whose images a batch interleaves: image i belongs to
+        worker i mod workers.
+    """
+
+    conv: nn.Module
+    relu: bool = False
+    workers: int = 1
+
+    @property
+    def channels(self) -> int:
+        """The width of what the conv puts out; ConfigError for what is no conv."""
+        found = getattr(self.conv, "out_channels", None) or getattr(self.conv, "out_features", None)
+        if not isinstance(found, int):
+            raise ConfigError(f"a norm follows a conv or linear layer, got {type(self.conv).__name__}")
+        return found
+
+    def full(self, value: float, *shape: int) -> Tensor:
+        """A tensor of one value with the conv's dtype and device; its shape is (C,) by default."""
+        like = next(self.conv.parameters())
+        return torch.full(shape or (self.channels,), value, device=like.device, dtype=like.dtype)
+
+
 class Norm(nn.Module):
     """The base of all norms. A subclass sets the class attributes and writes forward.
 
-    weight (gamma, C) and bias (beta, C) are as torch names them; both None where a layer has none.
+    weight (gamma) and bias (beta), (C,) each, are as torch names them; None where a layer has none.
     """
 
     name: ClassVar[str] = ""  # what norm= calls it
@@ -20,31 +49,31 @@ class Norm(nn.Module):
     paper: ClassVar[str] = ""  # where the layer comes from
     batch_free: ClassVar[bool] = False  # an image's output depends on that image alone
     owns_activation: ClassVar[bool] = False  # takes the place of the ReLU behind it too
-    needs_input: ClassVar[bool] = False  # forward(y, x): wants the conv's input x beside its output y
-    alters_conv: ClassVar[bool] = False  # reparametrizes the weight of its conv, which may then feed nothing else
-    exact_gradient: ClassVar[bool] = True  # backward is forward's derivative; a paper may stop or replace gradients
-    synchronized: ClassVar[bool] = False  # one statistic over all workers' images, so nothing is one worker's own
-    sequential: ClassVar[bool] = False  # a worker's statistics hold those of the workers before it as well
-    histories: ClassVar[dict[str, int]] = {}  # buffers in which each worker has its own past, and their axis of workers
+    needs_input: ClassVar[bool] = False  # forward(y, x): wants the conv's input x beside its output
+    alters_conv: ClassVar[bool] = False  # reparametrizes its conv, which may then feed nothing else
+    sequential: ClassVar[bool] = False  # a worker's statistics hold those of the workers before it
+    # The buffers in which each worker has a past of its own, and their axis of workers.
+    histories: ClassVar[dict[str, int]] = {}
+
+    exact_gradient = True  # backward is forward's derivative; a paper may stop or replace gradients
+    synchronized = False  # one statistic over all workers' images, so nothing is one worker's own
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
-    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1, affine: bool = True) -> None:
+    def __init__(self, site: Site) -> None:
         super().__init__()
-        self.channels = out_channels(conv)
-        self.workers = workers
-        self.relu = relu
-        like = next(conv.parameters())
-        if affine:
-            self.weight = nn.Parameter(torch.ones(self.channels, device=like.device, dtype=like.dtype))
-            self.bias = nn.Parameter(torch.zeros(self.channels, device=like.device, dtype=like.dtype))
-        else:
-            self.register_parameter("weight", None)
-            self.register_parameter("bias", None)
+        self.channels, self.workers, self.relu = site.channels, site.workers, site.relu
+        self.weight = nn.Parameter(site.full(1.0))
+        self.bias = nn.Parameter(site.full(0.0))
 
     def plan(self, *, sgd_batch: int, steps_per_epoch: int, epochs: int) -> None:
-        """Told once, before training, how long the run is: schedules in images or epochs become steps here."""
+        """Told once, before training, how long the run is: epochs and images become steps here."""
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """gamma and beta of a layer that has them."""
+        assert self.weight is not None and self.bias is not None
+        return self.weight, self.bias
 
     def remembered(self) -> Iterator[tuple[str, Tensor, int]]:
         """Name, buffer and axis of the workers for each history that this layer has."""
@@ -56,19 +85,7 @@ class Norm(nn.Module):
         return f"{self.channels}, workers={self.workers}"
 
 
-def out_channels(conv: nn.Module) -> int:
-    """The width of what a conv or linear layer puts out."""
-    found = getattr(conv, "out_channels", None) or getattr(conv, "out_features", None)
-    if not isinstance(found, int):
-        raise ConfigError(f"a norm follows a conv or linear layer, got {type(conv).__name__}")
-    return found
-
-
-def statistics_dtype(x: Tensor) -> torch.dtype:
-    """Statistics are kept in fp32, in fp64 for fp64 input, whatever the precision of the activations."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def per_channel(v: Tensor, like: Tensor) -> Tensor:
-    """A (C,) vector in the shape that broadcasts over (N, C, ...)."""
-    return v.view(1, -1, *[1] * (like.dim() - 2))
+def one_of(option: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raises ConfigError where an option's value is none of its choices."""
+    if value not in choices:
+        raise ConfigError(f"norm.{option}={value}: one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""EvoNorm: normalization and activation found together by search, one layer."""
+"""norm=evonorm_s0, evonorm_b0: normalization and activation in one layer, found by search."""
 
 from typing import Any
 
@@ -6,25 +6,31 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from normbench.norms.base import Norm, per_channel, statistics_dtype
-from normbench.norms.batch import BatchNorm
+from normbench.kernels.maps import affine, column, dot, over_images, rows
+from normbench.kernels.rows import pool, row_moments
+from normbench.norms.base import Norm, Site
 from normbench.norms.group import number_of_groups
-from normbench.norms.maps import affine, column, dot, over_images, rows
-from normbench.norms.moments import pool, row_moments
+from normbench.norms.running import RunningNorm
 from normbench.parallel.workers import merge
 
 
 class EvoNormS0(Norm):
     """EvoNorm-S0, the batch-free one (Liu et al. 2020, Table 2).
 
-    y = gamma_c x sigmoid(v_c x) / sqrt(var + eps) + beta_c, var the biased variance over the C/G channels of a group and
-    all positions of one image. The activation is inside. The same in training and evaluation.
+        y = gamma_c x sigmoid(v_c x) / sqrt(var + eps) + beta_c
 
-    Shapes: (N, C, ...) in and out; weight (gamma), bias (beta), v (C,), v starting at 1.
-    Where no ReLU follows, as behind the last conv of a residual block, it is y = gamma_c x + beta_c, without v or
-    statistics, as in the authors' code (nonlinearity=False): nothing is normalized without its activation.
-    Options: eps 1e-5. groups, channels_per_group, min_channels_per_group: as GroupNorm's; the authors have 32 groups, or
-    the most that divide C.
+    var: the biased variance over the C/G channels of a group and all positions of one image.
+    Training and evaluation: the same. The activation is inside.
+
+    Shapes: y (N, C, ...) in and out
+        weight, bias: (C,)
+        v: (C,), starting at 1, where a ReLU follows
+
+    Paper and code
+        Where no ReLU follows, as behind the last conv of a residual block, it is y = gamma_c x +
+            beta_c, without v or statistics, as in the authors' code (nonlinearity=False): nothing
+            is normalized without its activation.
+        groups: the authors have 32, or the most that divide C.
     """
 
     name = "evonorm_s0"
@@ -36,20 +42,13 @@ class EvoNormS0(Norm):
     v: nn.Parameter | None
 
     def __init__(
-        self,
-        conv: nn.Module,
-        *,
-        relu: bool = False,
-        workers: int = 1,
-        eps: float = 1e-5,
-        groups: int | str = "auto",
-        channels_per_group: int | None = None,
-        min_channels_per_group: int = 4,
-    ) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
+        self, site: Site, *, eps: float = 1e-5, groups: int | str = "auto",
+        channels_per_group: int | None = None, min_channels_per_group: int = 4,
+    ) -> None:  # fmt: skip
+        super().__init__(site)
         self.eps = eps
         self.groups = number_of_groups(self.channels, groups, channels_per_group, min_channels_per_group)
-        self.register_parameter("v", _slope(conv, self.channels) if relu else None)
+        self.register_parameter("v", nn.Parameter(site.full(1.0)) if site.relu else None)
 
     def forward(self, y: Tensor) -> Tensor:
         if self.v is None:
@@ -61,16 +60,8 @@ class EvoNormS0(Norm):
         return f"{self.channels}, groups={self.groups}, activation={self.v is not None}"
 
 
-def evonorm_s0_formula(y: Tensor, gamma: Tensor, beta: Tensor, v: Tensor, groups: int, eps: float) -> Tensor:
-    """The plain formula: the reference of the hand-derived one, and three times as slow."""
-    x = y.to(statistics_dtype(y))
-    var = x.reshape(len(x), groups, -1).var(2, correction=0).repeat_interleave(x.shape[1] // groups, 1)
-    inverse = (var + eps).rsqrt().view(*x.shape[:2], *[1] * (x.dim() - 2))
-    return (per_channel(gamma, x) * x * (per_channel(v, x) * x).sigmoid() * inverse + per_channel(beta, x)).to(y.dtype)
-
-
 class _EvoNormS0(torch.autograd.Function):
-    """evonorm_s0_formula with its backward by hand. Keeps y and the sigmoid.
+    """The formula with its backward by hand, three times as fast. Keeps y and the sigmoid.
 
     With s = sigmoid(v x), r = 1 / sqrt(var + eps), g = dL/dy, M values in a group:
     dx = gamma r g (s + v x s (1 - s)) - (x - mu) r^3 sum(gamma g x s) / M, the sum over the group.
@@ -80,7 +71,7 @@ class _EvoNormS0(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, gamma: Tensor, beta: Tensor, v: Tensor, groups: int, eps: float) -> Tensor:
         x, (images, channels) = rows(y), y.shape[:2]
         positions = x.shape[1]
-        # torch's fastest moments on CPU, and as exact as two passes; the normalized map that comes with them is not used
+        # torch's fastest moments on CPU, as exact as two passes; the map that comes along goes.
         _, mean, inverse = torch.native_group_norm(
             x.view(images, channels, positions), None, None, images, channels, positions, groups, eps
         )
@@ -110,18 +101,27 @@ class _EvoNormS0(torch.autograd.Function):
         return merge(dx.to(y.dtype), y), dgamma, dbeta, dv, None, None
 
 
-class EvoNormB0(BatchNorm):
+class EvoNormB0(RunningNorm):
     """EvoNorm-B0, the one with batch statistics (Liu et al. 2020, Table 2).
 
-    y = gamma_c x / max(sqrt(var_B + eps), v_c x + sqrt(var_I + eps)) + beta_c, with var_B over the n images of a worker and
-    all positions of channel c, var_I over the positions of one image and channel, both biased. The activation is inside.
-    Training: var_B of the batch; running_var is its moving average, of the unbiased variance and with the workers as in
-    BatchNorm. Evaluation: running_var in place of var_B. running_mean is kept beside it and enters nothing.
+        y = gamma_c x / max(sqrt(var_B + eps), v_c x + sqrt(var_I + eps)) + beta_c
 
-    Shapes: (N, C, ...) in and out; weight (gamma), bias (beta), v, running_mean, running_var (C,), v starting at 1.
-    Where no ReLU follows it is y = gamma_c x + beta_c, as EvoNormS0 is, and the running statistics stay as they are.
-    Options: eps 1e-5, the authors' (timm has 1e-3); momentum 0.1, the weight of the new value.
-    Raises ConfigError in the forward pass where a worker has a single value per channel, as BatchNorm does.
+    var_B: over the images of a worker and all positions of channel c, biased.
+    var_I: over the positions of one image and channel, biased.
+    Training: var_B of the batch; running_var is its moving average, of the unbiased variance.
+    Evaluation: running_var in place of var_B. running_mean is kept beside it and enters nothing.
+    The activation is inside.
+
+    Shapes: y (N, C, ...) in and out
+        weight, bias, running_mean, running_var: (C,)
+        v: (C,), starting at 1, where a ReLU follows
+
+    Paper and code
+        Where no ReLU follows it is y = gamma_c x + beta_c, as EvoNormS0 is, and the running
+            statistics stay as they are.
+        eps: the authors'; timm has 1e-3.
+
+    Raises ConfigError where a worker has a single value per channel.
     """
 
     name = "evonorm_b0"
@@ -131,69 +131,44 @@ class EvoNormB0(BatchNorm):
 
     v: nn.Parameter | None
 
-    def __init__(
-        self, conv: nn.Module, *, relu: bool = False, workers: int = 1, eps: float = 1e-5, momentum: float = 0.1
-    ) -> None:
-        super().__init__(conv, relu=relu, workers=workers, eps=eps, momentum=momentum)
-        self.register_parameter("v", _slope(conv, self.channels) if relu else None)
+    def __init__(self, site: Site, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(site, eps=eps, momentum=momentum)
+        self.register_parameter("v", nn.Parameter(site.full(1.0)) if site.relu else None)
 
     def forward(self, y: Tensor) -> Tensor:
-        if self.v is None:
-            return affine(y, self.weight, self.bias)
-        if self.training or self.minibatch is not None:
-            return super().forward(y)
+        return super().forward(y) if self.v is not None else affine(y, self.weight, self.bias)
+
+    def evaluate(self, y: Tensor) -> Tensor:
         return self._evolved(y, row_moments(y, self.channels)[1], self.running_var)
 
-    def _batch_norm(self, y: Tensor, groups: int, update: bool) -> Tensor:
-        self._require_values(y, groups)
-        if self._measured is not None:
-            self._measure(y)
-            update = False
+    def normalize(self, y: Tensor, groups: int, update: bool) -> Tensor:
+        self.require_values(y, groups)
         own_mean, own_var = row_moments(y, self.channels)
         images = (-1, groups, self.channels)  # those of a worker, worker, channel
-        own = own_mean.view(images), own_var.view(images)
-        mean, var = pool(*own, 0)
+        mean, var = pool(own_mean.view(images), own_var.view(images), 0)
         if update:
-            self._move(mean[0], var[0], y.numel() // (groups * self.channels))
-        return self._evolved(y, own_var, var.expand_as(own[1]).reshape(own_var.shape))
+            values = y.numel() // (groups * self.channels)
+            self.follow(mean[0], var[0] * (values / (values - 1)))
+        return self._evolved(y, own_var, var.expand(len(y) // groups, -1, -1).reshape(own_var.shape))
 
     def _evolved(self, y: Tensor, own_var: Tensor, batch_var: Tensor) -> Tensor:
-        """The formula, given var_I and var_B of each image and channel, or var_B of each channel."""
+        """The formula, given var_I and var_B, (N, C) each, or var_B (C,)."""
         own, batch = (own_var + self.eps).sqrt(), (batch_var + self.eps).sqrt().expand_as(own_var)
         out: Tensor = _EvoNormB0.apply(y, self.weight, self.bias, self.v, own, batch)
         return out
 
-    @torch.no_grad()
-    def _move(self, mean: Tensor, var: Tensor, values: int) -> None:
-        for running, new in ((self.running_mean, mean), (self.running_var, var * (values / (values - 1)))):
-            running.lerp_((new.mean(0) if self.average_workers else new[0]).to(running.dtype), self.momentum)
-
-    def finish_measuring(self) -> None:
-        if self.v is None:
-            self._measured = None  # nothing was measured, since nothing is normalized
-        else:
-            super().finish_measuring()
-
-
-def evonorm_b0_formula(y: Tensor, gamma: Tensor, beta: Tensor, v: Tensor, own: Tensor, batch: Tensor) -> Tensor:
-    """The plain formula, given both standard deviations (N, C): the reference of the hand-derived one."""
-    x = y.to(statistics_dtype(y))
-    own, batch = (sd.view(*sd.shape, *[1] * (x.dim() - 2)) for sd in (own, batch))
-    out = x / torch.maximum(batch, per_channel(v, x) * x + own)
-    return (out * per_channel(gamma, x) + per_channel(beta, x)).to(y.dtype)
-
 
 class _EvoNormB0(torch.autograd.Function):
-    """evonorm_b0_formula with its backward by hand. Keeps y and the denominator.
+    """The formula with its backward by hand. Keeps y and the denominator.
 
-    With e = v x + own, d = max(batch, e), g = dL/dy: dL/dd = -gamma g x / d^2, which goes to e where e > batch and to batch
-    elsewhere, and dx = gamma g / d + v dL/de.
+    With e = v x + own, d = max(batch, e), g = dL/dy: dL/dd = -gamma g x / d^2, which goes to e
+    where e > batch and to batch elsewhere, and dx = gamma g / d + v dL/de.
     """
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, gamma: Tensor, beta: Tensor, v: Tensor, own: Tensor, batch: Tensor) -> Tensor:
         x, images = rows(y), y.shape[0]
-        # max(batch, e) = batch + relu(e - batch): what is kept says where e > batch, and no pass compares two maps
+        # max(batch, e) = batch + relu(e - batch): what is kept says where e > batch.
         above = (x * column(v, images)).add_((own - batch).reshape(-1, 1)).relu_()
         out = (x / (above + batch.reshape(-1, 1))).mul_(column(gamma, images)).add_(column(beta, images))
         ctx.save_for_backward(y, above.to(y.dtype), gamma, v, batch)
@@ -218,8 +193,3 @@ class _EvoNormB0(torch.autograd.Function):
         dv = over_images(dot(de, x), channels)
         dbatch = dd.sum(1) - down
         return merge(dx.to(y.dtype), y), dgamma, dbeta, dv, down.view(images, channels), dbatch.view(images, channels)
-
-
-def _slope(conv: nn.Module, channels: int) -> nn.Parameter:
-    like = next(conv.parameters())
-    return nn.Parameter(torch.ones(channels, device=like.device, dtype=like.dtype))

@@ -1,4 +1,4 @@
-"""Filter response normalization, with the activation that belongs to it."""
+"""norm=frn: filter response normalization, with the activation that belongs to it."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from normbench.config import ConfigError
-from normbench.norms.base import Norm, per_channel, statistics_dtype
-from normbench.norms.maps import column, dot, over_images, rows
+from normbench.kernels.maps import column, dot, over_images, rows
+from normbench.norms.base import Norm, Site
 from normbench.parallel.workers import merge
 
 LEARN_EPS = ("auto", True, False)
@@ -16,19 +16,27 @@ EPS_INIT = 1e-4  # where a learned epsilon starts
 
 
 class FilterResponseNorm(Norm):
-    """Filter response normalization and its thresholded linear unit (Singh & Krishnan 2019, section 3: FRN, TLU).
+    """Filter response norm and its thresholded linear unit (Singh & Krishnan 2019, section 3).
 
-    z = max(y, tau_c), y = gamma_c x / sqrt(nu^2 + |eps|) + beta_c, nu^2 the mean of x^2 over the positions of one channel
-    of one image. No mean is subtracted, and no other image has a say: the same in training and evaluation.
+        z = max(y, tau_c),  y = gamma_c x / sqrt(nu^2 + |eps|) + beta_c
 
-    Shapes: (N, C, ...) in and out; weight (gamma), bias (beta), tau (C,), tau starting at 0, where TLU is ReLU; eps_l ().
-    tau exists where the layer takes a ReLU's place. Where no ReLU follows, as behind the last conv of a residual block, it
-    is FRN without TLU: the paper's networks (ResNet v2) have no such place, and Wu's ResNet v1 with FRN does just that. The
-    ReLU behind a residual addition is no norm's and stays a ReLU, where Wu has a TLU.
-    Options: eps 1e-6. learn_eps: whether eps is learned, as eps + |eps_l|, eps_l one number a layer that starts at 1e-4:
-    without it FRN of a single position is sign(x). auto: on maps of one position and behind linear layers, the paper's
-    choice; every layer then carries an eps_l, with gradient 0 on larger maps, since it sees its map size only when it runs.
-    true, false: in every layer, in none. That eps_l adds to eps, and where it starts, is from memory of the paper.
+    nu^2: the mean of x^2 over the positions of one channel of one image. No mean is subtracted.
+    Training and evaluation: the same; no other image has a say.
+
+    Shapes: y (N, C, ...) in and out
+        weight, bias: (C,)
+        tau: (C,), starting at 0, where the unit is ReLU; where the layer takes a ReLU's place
+        eps_l: ()
+
+    Paper and code
+        Where no ReLU follows, as behind the last conv of a residual block, it is FRN without the
+            unit: the paper's networks (ResNet v2) have no such place, and Wu's ResNet v1 with FRN
+            does just that. The ReLU behind a residual addition is no norm's and stays a ReLU, where
+            Wu has the unit.
+        learn_eps: eps + |eps_l|, one number per layer that starts at 1e-4: without it FRN of a
+            single position is sign(x). With auto every layer carries an eps_l, with gradient 0 on
+            larger maps, since it sees its map size only when it runs. That eps_l adds to eps, and
+            where it starts, is from memory of the paper.
     """
 
     name = "frn"
@@ -40,29 +48,19 @@ class FilterResponseNorm(Norm):
     tau: nn.Parameter | None
     eps_l: nn.Parameter | None
 
-    def __init__(
-        self,
-        conv: nn.Module,
-        *,
-        relu: bool = False,
-        workers: int = 1,
-        eps: float = 1e-6,
-        learn_eps: str | bool = "auto",
-    ) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
+    def __init__(self, site: Site, *, eps: float = 1e-6, learn_eps: str | bool = "auto") -> None:
+        super().__init__(site)
         if learn_eps not in LEARN_EPS:
             raise ConfigError(f"norm.learn_eps={learn_eps}: one of auto, true, false")
         self.eps = eps
         self.learn_eps = learn_eps
-        like = next(conv.parameters())
-        tau = torch.zeros(self.channels, device=like.device, dtype=like.dtype)
-        self.register_parameter("tau", nn.Parameter(tau) if relu else None)
-        eps_l = torch.tensor(EPS_INIT, device=like.device, dtype=like.dtype)
+        self.register_parameter("tau", nn.Parameter(site.full(0.0)) if site.relu else None)
+        eps_l = site.full(EPS_INIT)[0].clone()
         self.register_parameter("eps_l", None if learn_eps is False else nn.Parameter(eps_l))
 
     def forward(self, y: Tensor) -> Tensor:
         eps: float | Tensor = self.eps
-        if self.eps_l is not None:  # times 0 where it is not in use, so that it has a gradient, of 0
+        if self.eps_l is not None:  # times 0 where not in use: a gradient of 0
             eps = eps + float(self.learn_eps is True or y[0, 0].numel() == 1) * self.eps_l.abs()
         out: Tensor = _FilterResponse.apply(y, self.weight, self.bias, self.tau, eps)
         return out
@@ -71,19 +69,11 @@ class FilterResponseNorm(Norm):
         return f"{self.channels}, tlu={self.tau is not None}, learn_eps={self.learn_eps}"
 
 
-def frn_formula(y: Tensor, gamma: Tensor, beta: Tensor, tau: Tensor | None, eps: float | Tensor) -> Tensor:
-    """The plain formula: the reference of the hand-derived one, and three times as slow."""
-    x = y.to(statistics_dtype(y))
-    positions = list(range(2, y.dim()))
-    squares = (x * x).mean(positions, keepdim=True) if positions else x * x
-    out = per_channel(gamma, x) * x * (squares + eps).rsqrt() + per_channel(beta, x)
-    return (out if tau is None else torch.maximum(out, per_channel(tau, x))).to(y.dtype)
-
-
 class _FilterResponse(torch.autograd.Function):
-    """frn_formula with its backward by hand. Keeps y and, where there is a TLU, what stands above the threshold.
+    """The formula with its backward by hand. Keeps y and what stands above the threshold.
 
-    With s = gamma / sqrt(nu^2 + eps), g the gradient where y > tau, L positions: dx = s g - x s <g, x> / (L (nu^2 + eps)).
+    With s = gamma / sqrt(nu^2 + eps), g the gradient where y > tau, L positions:
+    dx = s g - x s <g, x> / (L (nu^2 + eps)).
     """
 
     @staticmethod

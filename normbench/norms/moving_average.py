@@ -1,53 +1,56 @@
-"""Moving average batch normalization: moving statistics in the forward and in the backward pass."""
+"""norm=mabn: moving statistics in the forward and in the backward pass."""
 
 import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from normbench.config import ConfigError
-from normbench.norms.batch import BatchNorm
-from normbench.norms.moments import moments, restored, scaled, scaled_gradient
-from normbench.norms.running import follow
-from normbench.norms.snapshot import snapshot
+from normbench.kernels.filters import Centred
+from normbench.kernels.ring import store, with_newest
+from normbench.kernels.rows import mean_square, per_image, restored, scaled, scaled_gradient
+from normbench.kernels.snapshot import snapshot
+from normbench.norms.base import Site, one_of
+from normbench.norms.running import RunningNorm
 
 MOVING_OF = ("batch", "window")
 STARTS = ("first", "one")
 
 
-class Centred(nn.Module):
-    """The filters less their mean: w - mean(w) over (in, kernel) of each output channel (the paper's W_hat)."""
+class MovingAverageBatchNorm(RunningNorm):
+    """Batch normalization by moving averages in both passes (Yan et al. 2020, Algorithm 1).
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight - weight.mean(tuple(range(1, weight.dim())), keepdim=True)
-
-
-class MovingAverageBatchNorm(BatchNorm):
-    """Batch normalization without a mean, by moving averages in both passes (Yan et al. 2020, Algorithm 1).
-
-    The conv's filters are centred (a parametrization, so its weight is found as parametrizations.weight.original),
-    which spares the mean: chi^2 = mean(x^2) over a worker's images and all positions of channel c. chi_bar^2 is the
-    mean of the last m batches' chi^2, chi_hat^2 an exponential moving average.
-        forward    Y = x / sqrt(chi_bar^2 + eps),  y = gamma_c r Y + beta_c,  r = clip(chi_bar / chi_hat, 1/limit, limit)
+        forward    Y = x / sqrt(chi_bar^2 + eps),  y = gamma_c r Y + beta_c
         backward   h = gamma_c r dL/dy,  dL/dx = (h - Y Psi_bar) / sqrt(chi_bar^2 + eps)
-    where Psi_bar is the mean of Psi = mean(h Y) over the last m batches, and r is a constant. So the gradient is not
-    that of the output: it is, where both windows hold one batch (m = 1, or before the warm-up is over).
-    Evaluation: y = gamma_c x / sqrt(running_var + eps) + beta_c, running_var being chi_hat^2, worker 0's or the mean
-    over the workers; running_mean stays 0.
 
-    Shapes: (N, C, ...) in and out; weight (gamma), bias (beta), running_mean, running_var (C,). Each worker has
-    histories of its own: chi_squares and psis (m, workers, C), chi_hat (workers, C).
-    Options: eps 1e-5, inside the roots. momentum 0.02, the weight of the new value in chi_hat^2. imitate 32: the batch,
-    in images, to be imitated, m = imitate / batch, at least 1. window: m itself, in batches, given instead. limit 5,
-    the paper's lambda. warmup_epochs 0.02: until then, and until m batches have been seen, chi_bar and Psi_bar are the
-    batch's own; correction_epochs 0.2: until then r = 1. They are the 100 and 1000 steps of the authors' code in their
-    epochs of 5000 steps; a layer that is not told the length of an epoch uses those steps. moving_of: what chi_hat^2
-    averages, "batch", chi^2, or "window", chi_bar^2 (authors' code). start: what chi_hat^2 starts from, the "first" of
-    these, since a short run is over before 0.98^steps is small, or "one" (authors' code).
-    The authors' ImageNet code lets the groups of one step follow one another in the window, as if they were steps; here
-    they are workers, as in their MABN.py. With a loss scaler (fp16) Psi is in units of the scaled loss.
+    chi^2: mean(x^2) over a worker's images and all positions of channel c. The conv's filters are
+        centred (a parametrization, so its weight is found as parametrizations.weight.original),
+        which spares the mean.
+    chi_bar^2: the mean of the last m batches' chi^2.
+    chi_hat^2: an exponential moving average of chi^2.
+    r = clip(chi_bar / chi_hat, 1/limit, limit), a constant to the gradient.
+    Psi_bar: the mean over the last m batches of Psi = mean(h Y). So the gradient is not that of the
+        output: it is, where both windows hold one batch (m = 1, or before the warm-up is over).
+    Training: until warmup_epochs, and until m batches have been seen, chi_bar and Psi_bar are the
+        batch's own; until correction_epochs r = 1.
+    Evaluation: y = gamma_c x / sqrt(running_var + eps) + beta_c, running_var being chi_hat^2;
+        running_mean stays 0.
+
+    Shapes: y (N, C, ...) in and out
+        weight, bias, running_mean, running_var: (C,)
+        chi_squares, psis: (m, workers, C), and chi_hat: (workers, C), each worker's own past
+
+    Paper and code
+        limit: the paper's lambda.
+        warmup_epochs, correction_epochs: the 100 and 1000 steps of the authors' code in their
+            epochs of 5000 steps; a layer that is not told the length of an epoch uses those steps.
+        start=first: a short run is over before 0.98^steps is small.
+        The authors' ImageNet code lets the groups of one step follow one another in the window, as
+            if they were steps; here they are workers, as in their MABN.py.
+        With a loss scaler (fp16) Psi is in units of the scaled loss.
+
     Raises ConfigError for a conv whose filters have a single weight: centred, it is 0.
     """
 
@@ -55,8 +58,9 @@ class MovingAverageBatchNorm(BatchNorm):
     over = "mean square; the last m batches of a worker, one channel, all positions"
     paper = "Yan et al. 2020"
     alters_conv = True
-    exact_gradient = False
+    about_zero = True
     histories = {"chi_squares": 1, "psis": 1, "chi_hat": 0}
+    exact_gradient = False
 
     chi_squares: Tensor
     chi_hat: Tensor
@@ -65,51 +69,35 @@ class MovingAverageBatchNorm(BatchNorm):
     backward_steps: Tensor
 
     def __init__(
-        self,
-        conv: nn.Module,
-        *,
-        relu: bool = False,
-        workers: int = 1,
-        eps: float = 1e-5,
-        momentum: float = 0.02,
-        imitate: int = 32,
-        window: int | None = None,
-        limit: float = 5.0,
-        warmup_epochs: float = 0.02,
-        correction_epochs: float = 0.2,
-        moving_of: str = "batch",
-        start: str = "first",
-    ) -> None:
-        super().__init__(conv, relu=relu, workers=workers, eps=eps, momentum=momentum)
+        self, site: Site, *, eps: float = 1e-5, momentum: float = 0.02, imitate: int = 32,
+        window: int | None = None, limit: float = 5.0, warmup_epochs: float = 0.02,
+        correction_epochs: float = 0.2, moving_of: str = "batch", start: str = "first",
+    ) -> None:  # fmt: skip
+        super().__init__(site, eps=eps, momentum=momentum)
         if imitate < 1 or (window is not None and window < 1):
             raise ConfigError(f"norm.imitate={imitate} and norm.window={window}: images and batches, at least 1")
-        for key, value, choices in (("moving_of", moving_of, MOVING_OF), ("start", start, STARTS)):
-            if value not in choices:
-                raise ConfigError(f"norm.{key}={value}: one of {', '.join(choices)}")
-        weight = conv.get_parameter("weight")
-        if weight[0].numel() == 1:
+        one_of("moving_of", moving_of, MOVING_OF)
+        one_of("start", start, STARTS)
+        if site.conv.get_parameter("weight")[0].numel() == 1:
             raise ConfigError("norm=mabn centres each filter, and the filters of this conv have a single weight")
-        parametrize.register_parametrization(conv, "weight", Centred())
+        parametrize.register_parametrization(site.conv, "weight", Centred())
         self.imitate, self.window = imitate, window
         self.limit = limit
         self.moving_of, self.start = moving_of, start
         self.warmup_epochs, self.warmup_steps = warmup_epochs, 100
         self.correction_epochs, self.correction_steps = correction_epochs, 1000
-        each = self.running_mean.new_zeros(window or imitate, workers, self.channels)
-        self.register_buffer("chi_squares", each)
-        self.register_buffer("psis", each.clone())
-        self.register_buffer("chi_hat", torch.ones_like(each[0]))  # of the square
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=each.device))
-        self.register_buffer("backward_steps", torch.zeros((), dtype=torch.int64, device=each.device))
+        each = (self.workers, self.channels)
+        self.register_buffer("chi_squares", site.full(0.0, window or imitate, *each))
+        self.register_buffer("psis", site.full(0.0, window or imitate, *each))
+        self.register_buffer("chi_hat", site.full(1.0, *each))  # of the square
+        for name in ("steps", "backward_steps"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64, device=self.chi_hat.device))
 
     def plan(self, *, sgd_batch: int, steps_per_epoch: int, epochs: int) -> None:
         self.warmup_steps = math.ceil(self.warmup_epochs * steps_per_epoch)
         self.correction_steps = math.ceil(self.correction_epochs * steps_per_epoch)
 
-    def _batch_norm(self, y: Tensor, groups: int, update: bool) -> Tensor:
-        if self._measured is not None:
-            self._measure(y)
-            update = False
+    def normalize(self, y: Tensor, groups: int, update: bool) -> Tensor:
         with torch.no_grad():
             chi2 = mean_square(y, groups, self.channels)
             if self.training:
@@ -134,37 +122,23 @@ class MovingAverageBatchNorm(BatchNorm):
             moved = self.chi_hat.lerp(new, self.momentum)
             self.chi_hat.copy_(torch.where(self.steps > 0, moved, new) if self.start == "first" else moved)
             self.steps += 1
-            follow(self.running_var, self.chi_hat, 1.0, self.average_workers)
+            self.follow(None, self.chi_hat, rate=1)
         return kept
-
-    def finish_measuring(self) -> None:
-        """The mean square of all images seen, about 0."""
-        super().finish_measuring()
-        self.running_var += self.running_mean.square()
-        self.running_mean.zero_()
 
 
 class _Moving(torch.autograd.Function):
-    """y = gamma r x / sqrt(chi_bar2 + eps) + beta, and the paper's backward pass, which keeps Psi in psis."""
+    """The forward formula, and the paper's backward pass, which keeps Psi in psis."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        chi_bar2: Tensor,
-        r: Tensor,
-        settled: Tensor,
-        psis: Tensor,
-        backward_steps: Tensor,
-        m: int,
-        eps: float,
-    ) -> Tensor:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, chi_bar2: Tensor, r: Tensor, settled: Tensor,
+        psis: Tensor, backward_steps: Tensor, m: int, eps: float,
+    ) -> Tensor:  # fmt: skip
         inverse = (chi_bar2 + eps).rsqrt()
         scale = per_image(inverse * r * weight, x)
         ctx.save_for_backward(x, weight, inverse, r, settled)
-        # Two buffers that the backward pass writes to. Whole: torch.compile would lose what is written to a view.
+        # Two buffers that the backward pass writes to. Whole: torch.compile would lose what is
+        # written to a view.
         ctx.psis, ctx.backward_steps, ctx.m = psis, backward_steps, m
         return scaled(x, torch.zeros_like(scale), scale, bias.expand_as(scale))
 
@@ -175,7 +149,7 @@ class _Moving(torch.autograd.Function):
         workers, channels = inverse.shape
         scale = per_image(inverse * r * weight, x)
         dx, products, sums = scaled_gradient(grads[0], x, torch.zeros_like(scale), scale)
-        dweight = r * inverse * products.view(-1, workers, channels).sum(0)  # of each worker: sum of dL/dy r Y
+        dweight = r * inverse * products.view(-1, workers, channels).sum(0)  # sum of dL/dy r Y
         psi = weight * dweight * (inverse.numel() / x.numel())
         psi_bar = torch.where(settled & (step >= m - 1), with_newest(psis[:m], psi, step), psi)
         store(psis, psi, step, m)
@@ -183,28 +157,3 @@ class _Moving(torch.autograd.Function):
         rows = x.to(dx.dtype).reshape(dx.shape)
         dx = dx.addcmul(rows, per_image(-psi_bar * inverse.square(), x).view(1, -1, 1))
         return restored(dx, x), dweight.sum(0), sums.sum(0), None, None, None, None, None, None, None
-
-
-# ---------------------------------------------------------------------------- per worker and channel
-
-
-def mean_square(y: Tensor, workers: int, channels: int) -> Tensor:
-    """Mean of y^2 over each worker's images, (workers, C)."""
-    mean, var = moments(y, channels)
-    return (var + mean.square()).view(-1, workers, channels).mean(0)
-
-
-def per_image(values: Tensor, x: Tensor) -> Tensor:
-    """(workers, C) as (N, C): image i belongs to worker i mod workers."""
-    return values.repeat(len(x) // len(values), 1)
-
-
-def with_newest(ring: Tensor, newest: Tensor, step: Tensor) -> Tensor:
-    """The mean of a ring (m, ...) once the newest values have taken the place of the oldest."""
-    oldest = ring.index_select(0, (step % len(ring)).view(1))[0]
-    return (ring.sum(0) - oldest + newest) / len(ring)
-
-
-def store(ring: Tensor, newest: Tensor, step: Tensor, m: int) -> None:
-    """Puts the newest values in the place of the oldest of the first m."""
-    ring.index_copy_(0, (step % m).view(1), newest.to(ring.dtype).unsqueeze(0))

@@ -1,4 +1,7 @@
-"""The process group, and what one process does in its place: nothing. The code path for one process is that for eight."""
+"""The process group, and what one process does in its place: nothing.
+
+The code path for one process is that for eight.
+"""
 
 import os
 import time
@@ -26,8 +29,9 @@ def start(device: str) -> None:
 def stop() -> None:
     """Leaves the process group; every rank calls it.
 
-    A gloo thread frees a collective's tensors after the caller has gone on, and takes the interpreter's lock for it: where
-    the interpreter is ending by then, the process aborts. So it is given a moment in which nobody holds that lock.
+    A gloo thread frees a collective's tensors after the caller has gone on, and takes the
+    interpreter's lock for it: where the interpreter is ending by then, the process aborts. So it is
+    given a moment in which nobody holds that lock.
     """
     if _many():
         gloo = c10d.get_backend() == "gloo"
@@ -73,7 +77,7 @@ def from_rank_0(ask: Callable[[], Any]) -> Any:
     return value
 
 
-def first_of(value: Any) -> Any:
+def first_answer(value: Any) -> Any:
     """The first rank's value that is not None, on every rank; None where all are."""
     if not _many():
         return value
@@ -83,7 +87,10 @@ def first_of(value: Any) -> Any:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks. Every rank's loss depends on every rank's input, so the gradient is summed as well."""
+    """The sum over ranks.
+
+    Every rank's loss depends on every rank's input, so the gradient is summed as well.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -115,7 +122,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def all_workers(x: Tensor, axis: int = 0) -> Tensor:
-    """What the local workers of each rank have along an axis, as all workers' in their order: worker r + jR is j of rank r.
+    """What each rank's local workers have along an axis, as all workers': r + jR is j of rank r.
 
     No gradient goes back through it.
     """
@@ -132,8 +139,8 @@ def own_workers(x: Tensor, axis: int = 0) -> Tensor:
     return x[(*at, slice(rank(), None, world_size()))]
 
 
-def share(buffers: Iterable[Tensor], average: bool = False) -> None:
-    """Gives every rank rank 0's values, or their mean over the ranks, before evaluating or saving."""
+def equalize(buffers: Iterable[Tensor], average: bool = False) -> None:
+    """Gives every rank the values of rank 0, or their mean over the ranks, in place."""
     if world_size() == 1:
         return
     for buffer in buffers:

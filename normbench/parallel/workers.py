@@ -1,7 +1,8 @@
 """Virtual workers: image i of a batch belongs to local worker i mod w.
 
-That is DistributedSampler's assignment continued inside a rank: rank r of R takes positions r, r+R, r+2R, ... of the SGD
-batch, and its j-th image belongs to worker (r + jR) mod W. So the same images meet in the same statistic for every R.
+That is DistributedSampler's assignment continued inside a rank: rank r of R takes positions r, r+R,
+r+2R, ... of the SGD batch, and its j-th image belongs to worker (r + jR) mod W. So the same images
+meet in the same statistic for every R.
 """
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor
 
 
 def split(x: Tensor, workers: int) -> Tensor:
-    """(n*w, C, ...) as (n, w*C, ...): channel j*C + c holds channel c of worker j. A free view of a contiguous tensor."""
+    """(n*w, C, ...) as (n, w*C, ...): channel j*C + c holds channel c of worker j.
+
+    A free view of a contiguous tensor.
+    """
     if workers == 1:
         return x
     return x.reshape(len(x) // workers, workers * x.shape[1], *x.shape[2:])
@@ -24,7 +28,8 @@ def merge(x: Tensor, like: Tensor) -> Tensor:
     """The inverse of split, in the shape and memory format of `like`."""
     if x.shape == like.shape:
         return x
-    # x is nobody else's, so this need not be a view: through one, an in-place ReLU would cost autograd a copy
+    # x is nobody else's, so this need not be a view: through one, an in-place ReLU would cost
+    # autograd a copy
     out: Tensor = torch.ops.aten._unsafe_view(x.contiguous(), like.shape)
     return out.contiguous(memory_format=memory_format(like))
 

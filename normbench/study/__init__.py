@@ -1,1 +1,4 @@
-"""From records on disk to tables and figures, without torch. Data flows one way: collect, select, stats, figures."""
+"""The study, a library without commands: reads what is on disk, makes figures, tables, a report.
+
+Imports go one way: report to tables to figures to read. None of them needs torch.
+"""

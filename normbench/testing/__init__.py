@@ -1,17 +1,19 @@
 """The contract that every norm keeps, as a report: yours too.
 
     from normbench.testing import check_norm
-    report = check_norm(MyNorm)          # a class, or any factory(conv, relu=..., workers=...); or a name: check_norm("gn")
-    print(report)                        # a table: check, state, measured, limit, note
+    report = check_norm(MyNorm)   # a class, a name, or a factory(conv, relu=..., workers=...)
+    print(report)                 # a table: check, state, measured, limit, note
     assert report.ok, report.failures
 
-It runs on a CPU in a few seconds, in float64 where numbers are compared, on tiny tensors drawn from fixed seeds.
+It runs on a CPU in a few seconds, in float64 where numbers are compared, on tiny tensors drawn from
+fixed seeds.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from normbench import norms
+from normbench.norms import Norm
 from normbench.testing import numbers, shapes, state
 from normbench.testing.numbers import Found
 from normbench.testing.report import Outcome, Report, Skip
@@ -44,13 +46,12 @@ CHECKS: dict[str, Callable[[Subject], Found]] = {
     "dimensions": shapes.dimensions,
     "compile": shapes.compiled,
 }
-EXTRA_CHECKS: dict[str, Callable[[Subject], Found]] = {
-    "inductor": shapes.inductor
-}  # by name only: a minute, a compiler
+# Run by name only: it takes a minute and a compiler.
+EXTRA_CHECKS: dict[str, Callable[[Subject], Found]] = {"inductor": shapes.inductor}
 
 
 def check_norm(
-    factory: str | Factory,
+    factory: str | type[Norm] | Factory,
     *,
     name: str = "",
     batch_free: bool | None = None,
@@ -63,24 +64,30 @@ def check_norm(
 ) -> Report:
     """Runs the contract on a norm and reports what each check measured.
 
-    factory: factory(conv, relu=..., workers=...) gives the Norm behind conv, a Conv1d, Conv2d, Conv3d or Linear layer with
-    `channels` outputs; or the name that norm= takes, for the layer with its default options.
-    name: for the table's title. batch_free: whether an image's output depends on that image alone; by default what the
-    layer's class says. reference(y, norm, x) -> array: the formula in NumPy float64, for a training step of one worker: y
-    is the conv's output, x its input, norm a copy of the layer before that step; called for `steps` steps in their order.
+    factory: factory(conv, relu=..., workers=...) gives the Norm behind conv, a Conv1d, Conv2d,
+    Conv3d or Linear layer with `channels` outputs; or the name that norm= takes, for the layer with
+    its default options.
+    name: for the table's title. batch_free: whether an image's output depends on that image alone;
+    by default what the layer's class says. reference(y, norm, x) -> array: the formula in NumPy
+    float64, for a training step of one worker: y is the conv's output, x its input, norm a copy of
+    the layer before that step; called for `steps` steps in their order.
     only: the checks to run, by their names in CHECKS or EXTRA_CHECKS; all of CHECKS by default.
-    channels, images (a worker), workers, steps: the sizes of the trials, for a layer with needs of its own.
+    channels, images (a worker), workers, steps: the sizes of the trials, for a layer with needs of
+    its own.
 
-    A check that raises has failed, with the error as its note; nothing is raised here but for an unknown name.
+    A check that raises has failed, with the error as its note; nothing is raised here but for an
+    unknown name.
     """
     if isinstance(factory, str):
         name = name or factory
         norms.layer(factory)
+    else:
+        name = name or getattr(factory, "name", "") or getattr(factory, "__name__", "norm")
+    if isinstance(factory, (str, type)):
         factory = partial(norms.build, factory)
     subject = Subject(factory, reference, batch_free, channels=channels, images=images, workers=workers, steps=steps)
     checks = CHECKS if not only else {check: (CHECKS | EXTRA_CHECKS)[check] for check in only}
-    label = name or getattr(factory, "name", "") or getattr(factory, "__name__", "norm")
-    return Report(label, tuple(_outcome(check, run, subject) for check, run in checks.items()))
+    return Report(name, tuple(_outcome(check, run, subject) for check, run in checks.items()))
 
 
 def _outcome(check: str, run: Callable[[Subject], Found], subject: Subject) -> Outcome:

@@ -22,7 +22,8 @@ Found = tuple[float, float, str]  # measured, limit, note
 
 GRADIENT_LIMIT = 1e-6  # of central differences in float64
 STEP = 1e-5
-OUTPUT_LIMITS = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}  # one unit in the last place of the largest output
+# One unit in the last place of the largest output.
+OUTPUT_LIMITS = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 GRADIENT_LIMITS = {torch.bfloat16: 2.0**-5, torch.float16: 2.0**-8}
 AUTOCAST_LIMIT = 0.06  # a bf16 conv in front of the norm has rounding errors of its own
 
@@ -45,7 +46,7 @@ def formula(subject: Subject) -> Found:
 
 
 def gradient(subject: Subject) -> Found:
-    """Backward is the derivative of forward: central differences along random directions, in float64."""
+    """Backward is the derivative of forward: central differences in random directions, float64."""
     fresh = subject.layer()
     if not fresh.norm.exact_gradient:
         raise Skip("backward is not meant to be forward's derivative (exact_gradient = False)")
@@ -57,7 +58,7 @@ def gradient(subject: Subject) -> Found:
 
 
 def _central_differences(layer: Layer, x: Tensor) -> float:
-    """The largest relative error over the input and each parameter, along two random directions each."""
+    """The largest relative error over input and parameters, in two random directions each."""
     generator = torch.Generator().manual_seed(3)
     keep = trace(frozen_copy(layer), x)
     grad = cotangent(keep.out)
@@ -85,7 +86,7 @@ def _loss(layer: Layer, x: Tensor, grad: Tensor, name: str, shift: Tensor) -> fl
 
 
 def gradient_layouts(subject: Subject) -> Found:
-    """The gradients do not depend on the strides of the incoming gradient, nor on which of them are asked for."""
+    """Gradients do not depend on the incoming one's strides, nor on which of them are asked for."""
     layer = trained(subject)
     x = subject.x(step=9)
     ones = torch.ones_like(layer.eval()(x))
@@ -140,9 +141,10 @@ def _first_image(x: Tensor) -> Tensor:
 
 
 def precision(subject: Subject, dtype: torch.dtype) -> Found:
-    """Half-precision input against float64 on the same rounded values; the output's dtype is the input's.
+    """Half-precision input against float64 on the same rounded values; the dtype is kept.
 
-    Three inputs: plain, 300 times as large (its square overflows fp16), and far from zero (where E[x^2] - E[x]^2 fails).
+    Three inputs: plain, 300 times as large (its square overflows fp16), and far from zero (where
+    E[x^2] - E[x]^2 fails).
     """
     # fp32 parameters as in training under autocast; the float64 layer has the very same values
     low = trained(subject, dtype=torch.float32)
@@ -208,7 +210,7 @@ def autocast(subject: Subject) -> Found:
 
 
 def constant(subject: Subject) -> Found:
-    """Channels without variance, one or all of them: output and gradients are finite, in training and evaluation."""
+    """With one or all channels constant, output and gradients are finite, in both modes."""
     for dtype in (torch.float32, torch.float64):
         for value in (0.0, 3.0):
             for mode in (True, False):

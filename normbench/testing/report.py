@@ -15,7 +15,8 @@ class Skip(Exception):
 class Outcome:
     """One check of one layer.
 
-    measured and limit: the largest error seen and what is allowed; measured is NaN where nothing could be measured.
+    measured and limit: the largest error seen and what is allowed; measured is NaN where nothing
+    could be measured.
     note: what was compared, why the check was skipped, or what went wrong.
     """
 

@@ -1,4 +1,4 @@
-"""Checks of shapes and surroundings: dimensions, memory format, tiny maps and batches, torch.compile."""
+"""Checks of shapes and surroundings: dimensions, memory format, tiny inputs, torch.compile."""
 
 import warnings
 
@@ -24,7 +24,7 @@ FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def dimensions(subject: Subject) -> Found:
-    """Behind Linear, Conv1d, Conv2d and Conv3d: maps of as many positions, in other shapes, give the same numbers."""
+    """Behind Linear, Conv1d, Conv2d, Conv3d: equally many positions give the same numbers."""
     worst = 0.0
     for shapes in (((), (1,), (1, 1), (1, 1, 1)), ((8,), (2, 4), (2, 2, 2))):
         wanted: list[Tensor] = []
@@ -51,7 +51,7 @@ def _pointwise(subject: Subject, axes: int) -> Layer:
 
 
 def memory_format(subject: Subject) -> Found:
-    """channels_last stays channels_last and contiguous stays contiguous, with the same numbers and gradients."""
+    """channels_last and contiguous stay what they are, with the same numbers and gradients."""
     worst = 0.0
     for axes, wanted in FORMATS.items():
         for workers in (1, subject.workers):
@@ -88,7 +88,7 @@ def batch_one(subject: Subject) -> Found:
 
 
 def one_value(subject: Subject) -> Found:
-    """One image a worker and 1x1 maps: finite output and gradients, or a ConfigError of one line."""
+    """One image per worker and 1x1 maps: finite output and gradients, or a one-line ConfigError."""
     return _finite_or_refused(subject, images=1, side=1, what="one image a worker with 1x1 maps")
 
 
@@ -126,7 +126,7 @@ def relu(subject: Subject) -> Found:
 
 
 def compiled(subject: Subject, backend: str = "aot_eager") -> Found:
-    """torch.compile(fullgraph=True) gives the same numbers and the same state, in training and evaluation."""
+    """torch.compile(fullgraph=True) gives the same numbers and state, in both modes."""
     limit = 1e-9
     worst = 0.0
     w = subject.workers
@@ -157,7 +157,8 @@ def compiled(subject: Subject, backend: str = "aot_eager") -> Found:
 
 
 def _compile(layer: nn.Module, backend: str) -> nn.Module:
-    torch._dynamo.reset()  # or one code object for many layers hits the recompile limit and falls back to eager
+    # Or one code object for many layers hits the recompile limit and falls back to eager.
+    torch._dynamo.reset()
     return torch.compile(layer, fullgraph=True, backend=backend, dynamic=False)  # type: ignore[return-value]
 
 

@@ -6,7 +6,7 @@ import io
 import torch
 from torch import Tensor
 
-from normbench.norms.batch import BatchNorm
+from normbench.norms import RunningNorm
 from normbench.testing.numbers import Found
 from normbench.testing.report import Skip
 from normbench.testing.subject import (
@@ -26,10 +26,11 @@ from normbench.testing.subject import (
 
 
 def virtual_workers(subject: Subject) -> Found:
-    """One layer that plays w workers equals w layers that each see their own images, step after step.
+    """One layer that plays w workers equals w layers that each see their own images.
 
-    Outputs, input gradients and the summed parameter gradients of every step, and the evaluation after each. Where workers
-    follow one another (sequential), only the first is as it would be alone.
+    Outputs, input gradients and the summed parameter gradients of every step, and the evaluation
+    after each. Where workers follow one another (sequential), only the first is as it would be
+    alone.
     """
     if subject.layer().norm.sequential:
         return _first_worker(subject)
@@ -38,7 +39,7 @@ def virtual_workers(subject: Subject) -> Found:
 
 def mean_over_workers(subject: Subject) -> Found:
     """With average_workers, evaluation uses the mean over the workers' running statistics."""
-    if not isinstance(subject.layer().norm, BatchNorm):
+    if not isinstance(subject.layer().norm, RunningNorm):
         raise Skip("keeps no running statistics")
     if subject.layer().norm.sequential:
         raise Skip("has one set of running statistics for the workers in their order (sequential = True)")
@@ -62,10 +63,11 @@ def _first_worker(subject: Subject) -> Found:
 def _against_real_workers(subject: Subject, average: bool) -> Found:
     w = subject.workers
     one = subject.layer(workers=w)
-    joint = one.norm.synchronized  # then all workers' images meet in one statistic, as if they were one worker's
+    # Then all workers' images meet in one statistic, as if they were one worker's.
+    joint = one.norm.synchronized
     many = [subject.layer() for _ in range(1 if joint else w)]
     for layer in (one, *many):
-        if isinstance(layer.norm, BatchNorm):
+        if isinstance(layer.norm, RunningNorm):
             layer.norm.average_workers = average
     optimizers = [sgd(layer) for layer in (one, *many)]
     worst = 0.0
@@ -80,7 +82,8 @@ def _against_real_workers(subject: Subject, average: bool) -> Found:
         for name, parameter in one.named_parameters():
             if parameter.grad is None:
                 continue
-            total = torch.stack([_gradient(layer, name) for layer in many]).sum(0)  # what real workers would all-reduce
+            # What real workers would all-reduce.
+            total = torch.stack([_gradient(layer, name) for layer in many]).sum(0)
             worst = max(worst, distance(parameter.grad, total))
             for layer in many:
                 layer.get_parameter(name).grad = total.clone()
@@ -109,9 +112,10 @@ def _evaluator(many: list[Layer], average: bool) -> Layer:
 
 
 def histories(subject: Subject) -> Found:
-    """The buffers that grow with the workers are those the layer declares, each along the axis that it says.
+    """The buffers that grow with the workers are those declared, each along the axis it says.
 
-    So a checkpoint written by several ranks holds every worker's past, and each rank gets its own workers' back.
+    So a checkpoint written by several ranks holds every worker's past, and each rank gets its own
+    workers' back.
     """
     one, many = subject.layer().norm, subject.layer(workers=subject.workers).norm
     declared = {name: axis for name, _, axis in many.remembered()}
@@ -131,7 +135,7 @@ def histories(subject: Subject) -> Found:
 
 
 def resume(subject: Subject) -> Found:
-    """Cut after some steps and continued from saved state: bit for bit the uncut run, optimizer included."""
+    """Cut and continued from saved state, optimizer included: bit for bit the uncut run."""
     w, half = subject.workers, range(subject.steps)
     rest = range(subject.steps, 2 * subject.steps)
     uncut = subject.layer(workers=w, dtype=torch.float32)
@@ -142,7 +146,8 @@ def resume(subject: Subject) -> Found:
     torch.save({"model": uncut.state_dict(), "optimizer": optimizer.state_dict()}, file)
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    again = subject.layer(workers=w, dtype=torch.float32, seed=1)  # other weights, to be overwritten
+    # Other weights, to be overwritten.
+    again = subject.layer(workers=w, dtype=torch.float32, seed=1)
     again.load_state_dict(saved["model"])
     resumed = sgd(again)
     resumed.load_state_dict(saved["optimizer"])
@@ -154,7 +159,7 @@ def resume(subject: Subject) -> Found:
 
 
 def deepcopy(subject: Subject) -> Found:
-    """A deep copy in mid-training goes on bit for bit like the original, and neither touches the other."""
+    """A deep copy goes on bit for bit like the original, and neither touches the other."""
     w, rest = subject.workers, range(subject.steps, 2 * subject.steps)
     layer = trained(subject, workers=w, dtype=torch.float32)
     twin = copy.deepcopy(layer)
@@ -175,7 +180,7 @@ def _same(what: str, outs: list[Tensor], others: list[Tensor], layer: Layer, oth
 
 
 def evaluation(subject: Subject) -> Found:
-    """Evaluation changes no state, treats every image alone, takes any number of them, and is training where batch-free."""
+    """Evaluation changes no state, treats images alone, and is training where batch-free."""
     w = subject.workers
     layer = trained(subject, workers=w)
     before = state(layer)
@@ -196,10 +201,10 @@ def evaluation(subject: Subject) -> Found:
 
 
 def measuring(subject: Subject) -> Found:
-    """Measuring statistics (eval_stats=precise) between two training steps leaves training as it would have been."""
+    """Measuring statistics (eval_stats=precise) between two training steps changes nothing."""
     layer = trained(subject, workers=subject.workers)
     norm = layer.norm
-    if not isinstance(norm, BatchNorm):
+    if not isinstance(norm, RunningNorm):
         raise Skip("keeps no running statistics")
     if norm.needs_measuring:
         raise Skip("normalizes with the measured statistics themselves")
@@ -216,7 +221,7 @@ def measuring(subject: Subject) -> Found:
 
 
 def parameters(subject: Subject) -> Found:
-    """Every parameter gets a gradient (DDP refuses others), the conv keeps its own, and gamma and beta are (C,)."""
+    """Every parameter gets a gradient, the conv keeps its own, and gamma and beta are (C,)."""
     for relu in (True, False):
         layer = trained(subject, workers=subject.workers, relu=relu)
         found = trace(layer, subject.x(workers=subject.workers))

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from normbench.norms import Norm
 
 Factory = Callable[..., Norm]  # factory(conv, relu=..., workers=...) -> Norm
-Reference = Callable[[np.ndarray, Norm, np.ndarray], np.ndarray]  # (y, norm, x) -> expected output, all float64
+# (y, norm, x) -> expected output, all float64.
+Reference = Callable[[np.ndarray, Norm, np.ndarray], np.ndarray]
 
-CONVS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}  # by the number of map axes
+# By the number of map axes.
+CONVS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 CHANNELS_IN = 3
 SIDE = 5  # of a map; small, odd, and no other number of the trials
 
@@ -36,7 +38,7 @@ class Layer(nn.Module):
 
 @dataclass(frozen=True)
 class Trace:
-    """What one forward and backward left: the output, and the gradients of the input and of the parameters by name."""
+    """What one forward and backward left: output, gradients of the input and the parameters."""
 
     out: Tensor
     x_grad: Tensor
@@ -48,7 +50,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Subject:
-    """How to build the layer, and the sizes of the trial batches: `workers` workers with `images` images each."""
+    """How to build the layer; the trial batches have `workers` workers of `images` images."""
 
     factory: Factory
     reference: Reference | None = None
@@ -70,9 +72,10 @@ class Subject:
         kernel: int = 3,
         seed: int = 0,
     ) -> Layer:
-        """A fresh layer in training mode: conv weights, gamma, beta and whatever else is learned are drawn from `seed`.
+        """A fresh layer in training mode; conv weights and all that is learned follow from `seed`.
 
-        axes: of a map, 0 for a linear layer. The convs have no padding, so that a constant image gives constant maps.
+        axes: of a map, 0 for a linear layer. The convs have no padding, so that a constant image
+            gives constant maps.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -83,7 +86,8 @@ class Subject:
                 conv = CONVS[axes](CHANNELS_IN, self.channels, kernel, bias=False)
             layer = Layer(conv.to(dtype), self.factory(conv, relu=relu, workers=workers))
             with torch.no_grad():
-                for parameter in layer.norm.parameters():  # off the values at which a mistake would not show
+                # Off the values at which a mistake would not show.
+                for parameter in layer.norm.parameters():
                     parameter.add_(0.2 * torch.randn_like(parameter))
         batch = self.images * workers
         layer.norm.plan(sgd_batch=batch, steps_per_epoch=1, epochs=self.steps)
@@ -93,7 +97,7 @@ class Subject:
         self, *, workers: int = 1, images: int = 0, axes: int = 2, side: int = SIDE, step: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:  # fmt: skip
-        """The input batch of a step: images of unlike mean and contrast, so that statistics differ from image to image."""
+        """The input batch of a step: images of unlike mean and contrast."""
         generator = torch.Generator().manual_seed(1000 + step)
         n = (images or self.images) * workers
         each = (n, CHANNELS_IN, *[1] * axes)
@@ -144,7 +148,7 @@ def train(
 
 
 def trained(subject: Subject, *, workers: int = 1, dtype: torch.dtype = torch.float64, relu: bool = True) -> Layer:
-    """A layer with a few training steps behind it, so that whatever it remembers is no longer what it began with."""
+    """A layer after a few training steps: what it remembers is not what it began with."""
     layer = subject.layer(workers=workers, dtype=dtype, relu=relu)
     train(subject, layer, range(subject.steps), sgd(layer), workers=workers, dtype=dtype)
     layer.zero_grad(set_to_none=True)
@@ -164,7 +168,7 @@ def frozen_copy(layer: Layer) -> Layer:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """The largest difference, relative to the largest value of b where that is above 1; infinite where not finite."""
+    """The largest difference, relative to b's largest value above 1; inf where not finite."""
     if a.shape != b.shape:
         raise AssertionError(f"shape {tuple(a.shape)} in place of {tuple(b.shape)}")
     if a.numel() == 0:

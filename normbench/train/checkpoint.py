@@ -1,4 +1,4 @@
-"""checkpoint.pt: everything the next step depends on, so that a run that was cut goes on bitwise as if it had not been."""
+"""checkpoint.pt: all that the next step depends on, so that a cut run goes on bitwise the same."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from normbench.config import ConfigError
-from normbench.norms import Norm
-from normbench.norms.batch import BatchNorm
+from normbench.hints import one_line
+from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 
 
@@ -28,16 +28,12 @@ class Position:
 
 
 def save(
-    folder: Path,
-    position: Position,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    folder: Path, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> None:
-    """Writes aside and renames: the previous checkpoint is there until the new one is whole on the disk.
+    """Writes aside and renames: the previous checkpoint is there until the new one is whole.
 
-    Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's histories are those of
-    all workers.
+    Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's
+    histories are those of all workers.
     """
     weights = _with_all_workers(model)
     if dist.rank() != 0:
@@ -59,12 +55,9 @@ def save(
 
 
 def resume(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> Position | None:
-    """Puts everything back as it was saved, on each rank what its workers remember; None where there is no checkpoint.
+    """Puts back what was saved, on each rank its own workers' part; None without a checkpoint.
 
     Rank 0 reads it for all: the other ranks may be on machines that do not see the folder.
     """
@@ -86,9 +79,9 @@ def resume(
 def _with_all_workers(model: nn.Module) -> dict[str, Tensor]:
     """The state_dict that one process with all workers would have."""
     for layer in model.modules():
-        if isinstance(layer, BatchNorm) and layer.average_workers:
+        if isinstance(layer, RunningNorm) and layer.average_workers:
             # the mean is linear: taking it early changes nothing
-            dist.share([layer.running_mean, layer.running_var], average=True)
+            dist.equalize([layer.running_mean, layer.running_var], average=True)
     state: dict[str, Tensor] = model.state_dict()
     for name, buffer, axis in _histories(model):
         state[name] = dist.all_workers(buffer, axis)
@@ -118,5 +111,4 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(state["model"])
     except (RuntimeError, KeyError) as e:
-        first = " ".join(str(e).split())[:200]
-        raise ConfigError(f"{path} does not fit this network: {first}") from None
+        raise ConfigError(f"{path} does not fit this network: {one_line(e)[:200]}") from None

@@ -1,4 +1,4 @@
-"""What a step costs: seconds in training and in inference, and bytes. On random images, so on no data set's files."""
+"""What a step costs: seconds in training and in inference, and bytes. On random images."""
 
 import time
 from collections.abc import Callable
@@ -7,27 +7,28 @@ import torch
 from torch import Tensor, nn
 
 from normbench import data
-from normbench.config import Config, resolved
+from normbench.runs import Run
 from normbench.train import optim, precision
-from normbench.train.network import chosen_device, network
+from normbench.train.network import build_network, chosen_device
 from normbench.train.task import Classification
 
 ROUNDS = 5
 
 
-class Subject:
-    """One config's network, ready for training steps and for inference on an SGD batch of random images."""
+class TimedNetwork:
+    """One run's network, ready to train on and to infer from an SGD batch of random images."""
 
-    def __init__(self, config: Config, device: torch.device) -> None:
-        shape, n = data.image_shape(config.data), resolved(config.sgd_batch)
-        self.config, self.device = config, device
-        self.model: nn.Module = network(config, shape[0], config.data.num_classes, device)
-        self.images = torch.randn(n, *shape, device=device, dtype=precision.dtype(config))
-        self.labels = torch.randint(config.data.num_classes, (n,), device=device)
-        self.task = Classification(config.recipe.label_smoothing)
-        self.scaler = precision.scaler(config, device)
-        self.optimizer = optim.build(config, self.model)
-        optim.set_lr(self.optimizer, 0.0)  # a step's work without its effect: random labels would lead astray
+    def __init__(self, run: Run, device: torch.device) -> None:
+        shape, n = data.image_shape(run.data), run.sgd_batch
+        self.run, self.device = run, device
+        self.model: nn.Module = build_network(run, shape[0], run.data.num_classes, device)
+        self.images = torch.randn(n, *shape, device=device, dtype=precision.dtype(run))
+        self.labels = torch.randint(run.data.num_classes, (n,), device=device)
+        self.task = Classification(run.recipe.label_smoothing)
+        self.scaler = precision.scaler(run, device)
+        self.optimizer = optim.build(run, self.model)
+        # a step's work without its effect: random labels would lead astray
+        optim.set_lr(self.optimizer, 0.0)
         self.train_seconds = self.infer_seconds = float("inf")  # the fastest step so far
 
     def train(self) -> None:
@@ -40,11 +41,14 @@ class Subject:
     @torch.no_grad()
     def infer(self) -> None:
         self.model.eval()
-        with precision.autocast(self.config, self.device):
+        with precision.autocast(self.run, self.device):
             self.model(self.images)
 
     def saved_bytes(self) -> int:
-        """What a forward pass keeps for the backward pass: each storage once and whole; not what is there in any case."""
+        """What a forward pass keeps for the backward pass, each storage once and whole.
+
+        Without what is there in any case: parameters, buffers, images, labels.
+        """
         resident = (*self.model.parameters(), *self.model.buffers(), self.images, self.labels)
         there = {t.untyped_storage().data_ptr() for t in resident}
         found: dict[int, int] = {}
@@ -65,31 +69,32 @@ class Subject:
         return sum(b.numel() * b.element_size() for b in self.model.buffers())
 
     def _loss(self) -> Tensor:
-        with precision.autocast(self.config, self.device):
+        with precision.autocast(self.run, self.device):
             return self.task.losses(self.model, (self.images, self.labels))[0]
 
 
-def measure(configs: list[Config], seconds: float) -> list[Subject]:
-    """The subjects of configs of one shape, timed in turns for about `seconds` each; each steps at least once.
+def measure(runs: list[Run], seconds: float) -> list[TimedNetwork]:
+    """The networks of runs of one shape, timed in turns for about `seconds` each.
 
-    In turns, and each at its fastest step, so that what else the machine does befalls all of them alike.
+    In turns, and each at its fastest step, so that what else the machine does befalls all of them
+    alike.
     """
-    if configs[0].threads is not None:
-        torch.set_num_threads(configs[0].threads)
-    device = chosen_device(configs[0])
-    subjects = [Subject(config, device) for config in configs]
-    for subject in subjects:  # the first steps allocate, and choose their algorithms
-        subject.train()
-        subject.infer()
+    if runs[0].threads is not None:
+        torch.set_num_threads(runs[0].threads)
+    device = chosen_device(runs[0])
+    networks = [TimedNetwork(run, device) for run in runs]
+    for network in networks:  # the first steps allocate, and choose their algorithms
+        network.train()
+        network.infer()
     began = time.perf_counter()
     for _ in range(ROUNDS):
-        for subject in subjects:
+        for network in networks:
             budget = seconds / ROUNDS / 2
-            subject.train_seconds = min(subject.train_seconds, _fastest(subject.train, device, budget))
-            subject.infer_seconds = min(subject.infer_seconds, _fastest(subject.infer, device, budget))
-        if time.perf_counter() - began > seconds * len(subjects):
+            network.train_seconds = min(network.train_seconds, _fastest(network.train, device, budget))
+            network.infer_seconds = min(network.infer_seconds, _fastest(network.infer, device, budget))
+        if time.perf_counter() - began > seconds * len(networks):
             break
-    return subjects
+    return networks
 
 
 def _fastest(work: Callable[[], None], device: torch.device, budget: float) -> float:

@@ -7,60 +7,69 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from normbench.config import Config, ConfigError, resolved
+from normbench.config import ConfigError
 from normbench.data import Images
-from normbench.norms.batch import BatchNorm
+from normbench.norms import RunningNorm
 from normbench.parallel import dist
+from normbench.runs import Run
 from normbench.train import precision
 from normbench.train.task import Batch, Classification
 
 
-def prepare(model: nn.Module, config: Config) -> None:
-    """Tells the layers, before training, which running statistics to keep; raises ConfigError where none can be frozen."""
+def prepare(model: nn.Module, run: Run) -> None:
+    """Tells the layers, before training, which running statistics to keep.
+
+    Raises ConfigError where there are none to freeze.
+    """
     layers = batch_layers(model)
     for layer in layers:
-        layer.average_workers = "mean" in (config.eval_stats, *(config.eval_also or ()))
-    if config.recipe.freeze_from is not None and not layers:
-        raise ConfigError(f"recipe.freeze_from: norm={config.norm['name']} keeps no running statistics; leave it out")
+        layer.average_workers = "mean" in (run.eval_stats, *(run.eval_also or ()))
+    if run.recipe.freeze_from is not None and not layers:
+        raise ConfigError(f"recipe.freeze_from: norm={run.norm.name} keeps no running statistics; leave it out")
 
 
 def freeze(model: nn.Module) -> None:
-    """Makes the batch layers fixed affine ones, within a model in training mode (Wu & Johnson 2021, 3.4: FrozenBN).
+    """Freezes the batch layers of a model in training mode (Wu & Johnson 2021, 3.4: FrozenBN).
 
-    They go on as in evaluation: gamma, beta and what is before them learn, the statistics stay. These are the ones that the
-    last evaluation used or left, the same on all ranks; of eval_stats=precise the population statistics of that moment.
+    They go on as in evaluation: gamma, beta and what is before them learn, the statistics stay.
+    These are the ones that the last evaluation used or left, the same on all ranks; of
+    eval_stats=precise the population statistics of that moment.
     """
     for layer in batch_layers(model):
         layer.eval()
 
 
-def batch_layers(model: nn.Module) -> list[BatchNorm]:
-    return [m for m in model.modules() if isinstance(m, BatchNorm)]
+def batch_layers(model: nn.Module) -> list[RunningNorm]:
+    return [m for m in model.modules() if isinstance(m, RunningNorm)]
 
 
-def evaluate(config: Config, model: nn.Module, task: Classification, data: Images, frozen: bool = False) -> float:
-    """The metric over the test images, each counted once whatever the number of ranks; leaves the model in eval mode.
+def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, frozen: bool = False) -> float:
+    """The metric over the test images, each counted once for any number of ranks.
 
-    worker0: worker 0's running statistics; mean: their mean over the workers; precise: recomputed over precise_images
-    training images in training's own batches; batch: each mini-batch's own, in mini-batches of config.batch images.
-    frozen: whether the layers train with fixed statistics, which then are those of worker0, mean and precise alike.
+    Leaves the model in eval mode.
+
+    worker0: worker 0's running statistics; mean: their mean over the workers; precise: recomputed
+    over precise_images training images in training's own batches; batch: each mini-batch's own, in
+    mini-batches of run.batch images. frozen: whether the layers train with fixed statistics, which
+    then are those of worker0, mean and precise alike.
     """
     layers = batch_layers(model)
     if frozen:
         pass
-    elif config.eval_stats == "precise":
-        _measure(config, model, layers, data)
-    else:  # the running statistics alone: what a layer remembers of each worker's past is that worker's own
+    elif run.eval_stats == "precise":
+        _measure(run, model, layers, data)
+    else:
+        # the running statistics alone: a layer's memory of a worker's past is that worker's own
         for layer in layers:
-            dist.share([layer.running_mean, layer.running_var], average=layer.average_workers)
-    own = config.batch if config.eval_stats == "batch" else None
-    # as cut into workers as in training: the same images meet whatever the number of ranks
-    batch = config.eval_batch if own is None else resolved(config.sgd_batch) // dist.world_size()
+            dist.equalize([layer.running_mean, layer.running_var], average=layer.average_workers)
+    own = run.batch if run.eval_stats == "batch" else None
+    # split among the workers as in training: the same images meet whatever the number of ranks
+    batch = run.eval_batch if own is None else run.sgd_batch // dist.world_size()
     for layer in layers:
         layer.minibatch = own
     model.eval()
     batches = data.evaluation(dist.rank(), dist.world_size(), batch, minibatch=own)
-    with precision.autocast(config, device_of(model)):
+    with precision.autocast(run, device_of(model)):
         wrong, images = _predict(model, task, batches)
     for layer in layers:
         layer.minibatch = None
@@ -69,20 +78,23 @@ def evaluate(config: Config, model: nn.Module, task: Classification, data: Image
 
 
 def evaluate_also(
-    config: Config, model: nn.Module, task: Classification, data: Images, frozen: bool = False
+    run: Run, model: nn.Module, task: Classification, data: Images, frozen: bool = False
 ) -> dict[str, float]:
-    """The metric with each of eval_also's statistics, as columns of an epoch's row. No trace of it is left in training."""
+    """The metric with each of eval_also's statistics, as columns of an epoch's row.
+
+    No trace of it is left in training.
+    """
     found = {}
-    for stats in config.eval_also or ():
+    for stats in run.eval_also or ():
         with _unchanged(model):
-            error = evaluate(replace(config, eval_stats=stats), model, task, data, frozen)
+            error = evaluate(replace(run, eval_stats=stats), model, task, data, frozen)
         found[f"{task.metric}_{stats}"] = error
     return found
 
 
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Puts back every buffer, the running statistics among them, and the random numbers that dropout would draw."""
+    """Puts back every buffer, and the random numbers that dropout would draw."""
     device = device_of(model)
     before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -92,11 +104,11 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
             buffer.copy_(value)
 
 
-def measure_frozen(config: Config, model: nn.Module, data: Images) -> None:
-    """Gives layers that need fixed statistics those of the network as it stands, over training images."""
+def measure_frozen(run: Run, model: nn.Module, data: Images) -> None:
+    """Gives layers that need fixed statistics the network's own, over training images."""
     layers = [layer for layer in batch_layers(model) if layer.needs_measuring]
     if layers:
-        _measure(config, model, layers, data)
+        _measure(run, model, layers, data)
 
 
 @torch.no_grad()
@@ -110,13 +122,13 @@ def _predict(model: nn.Module, task: Classification, batches: Iterable[Batch]) -
 
 
 @torch.no_grad()
-def _measure(config: Config, model: nn.Module, layers: list[BatchNorm], data: Images) -> None:
+def _measure(run: Run, model: nn.Module, layers: list[RunningNorm], data: Images) -> None:
     """Recomputes the layers' statistics over training images; all ranks end with the same ones."""
     model.train()
     for layer in layers:
         layer.start_measuring()
-    batches = data.precise(config.precise_images, resolved(config.sgd_batch), dist.rank(), dist.world_size())
-    with precision.autocast(config, device_of(model)):
+    batches = data.precise(run.precise_images, run.sgd_batch, dist.rank(), dist.world_size())
+    with precision.autocast(run, device_of(model)):
         for images, _ in batches:
             model(images)
     for layer in layers:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from normbench import records
-from normbench.config import Config, resolved
 from normbench.data import Images
 from normbench.parallel import dist
+from normbench.runs import Run
 from normbench.train import checkpoint, optim, precision
 from normbench.train.checkpoint import Position
 from normbench.train.evaluate import evaluate, evaluate_also, freeze
@@ -29,17 +29,18 @@ class Watch(Protocol):
     def row(self, row: dict[str, Any]) -> None: ...
 
 
-def train(config: Config, model: nn.Module, task: Classification, data: Images, folder: Path, watch: Watch) -> str:
-    """Trains for recipe.epochs and leaves rows and checkpoints in the folder; returns "done" or "diverged".
+def train(run: Run, model: nn.Module, task: Classification, data: Images, folder: Path, watch: Watch) -> str:
+    """Trains for recipe.epochs, with rows and checkpoints in the folder; "done" or "diverged".
 
-    Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run was cut.
+    Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run
+    was cut.
     """
-    recipe, device = config.recipe, next(model.parameters()).device
-    steps = config.steps_per_epoch(data.train_images)
-    optimizer = optim.build(config, model)
-    scaler = precision.scaler(config, device)
+    recipe, device = run.recipe, next(model.parameters()).device
+    steps = run.steps_per_epoch(data.train_images)
+    optimizer = optim.build(run, model)
+    scaler = precision.scaler(run, device)
     leads = dist.rank() == 0
-    probe, micro = Probe(config, model, folder), MicroWorkers(config, model)
+    probe, micro = Probe(run, model, folder), MicroWorkers(run, model)
 
     # ------------------------------------------------------------ where it stands
     start = checkpoint.resume(folder, model, optimizer, scaler) or Position()
@@ -51,11 +52,11 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
     parameters = list(model.parameters())
 
     def position(epoch: int, step: int, sums: Tensor) -> Position:
-        """The run's position with the sums of this epoch over all ranks, which rank 0 carries on, cut or not."""
+        """The run's position, with this epoch's sums over all ranks, which rank 0 carries on."""
         total = dist.all_reduce(sums)
         sums.copy_(total if leads else torch.zeros_like(sums))
         loss, wrong = total.tolist()
-        images = ((epoch - 1) * steps + step) * resolved(config.sgd_batch)
+        images = ((epoch - 1) * steps + step) * run.sgd_batch
         return Position(epoch - 1, step, images, time.perf_counter() - began, loss, int(wrong))
 
     for epoch in range(start.epoch + 1, recipe.epochs + 1):
@@ -67,16 +68,16 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
         frozen = recipe.frozen(epochs_done=epoch - 1)
         if frozen:
             freeze(model)
-        batches = data.epoch(epoch, resolved(config.sgd_batch), dist.rank(), dist.world_size(), first_step=first)
+        batches = data.epoch(epoch, run.sgd_batch, dist.rank(), dist.world_size(), first_step=first)
         for step, batch in enumerate(batches, start=first + 1):
             # ------------------------------------------------------------ one training step
-            lr = optim.lr_at(recipe, config.lr, epoch - 1 + (step - 1) / steps)
+            lr = optim.lr_at(recipe, run.lr, epoch - 1 + (step - 1) / steps)
             optim.set_lr(optimizer, lr)
             probe.before_step(epoch, (epoch - 1) * steps + step)
             for part in micro.parts(batch):
-                with precision.autocast(config, device):
+                with precision.autocast(run, device):
                     loss, wrong = task.losses(model, part)
-                    loss = loss * micro.share  # in the mean over the SGD batch
+                    loss = loss * micro.loss_weight
                 scaler.scale(loss).backward()
                 probe.after_backward(scaler)
                 sums[0] += loss.detach()
@@ -86,21 +87,21 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
             watch.step(epoch, step)
-            if step % config.checkpoint_steps == 0 and step < steps:
+            if step % run.checkpoint_steps == 0 and step < steps:
                 checkpoint.save(folder, position(epoch, step, sums), model, optimizer, scaler)
 
         # ------------------------------------------------------------ one epoch's row
         here = position(epoch, steps, sums)
         if not (abs(here.loss_sum) < float("inf") and optim.finite(parameters)):
             return "diverged"
-        also = evaluate_also(config, model, task, data, frozen)
-        error = evaluate(config, model, task, data, frozen)
+        also = evaluate_also(run, model, task, data, frozen)
+        error = evaluate(run, model, task, data, frozen)
         row = {
             "epoch": epoch,
             "images_seen": here.images_seen,
             "lr": lr,
             "train_loss": here.loss_sum / steps,
-            "train_error_pct": task.score(here.wrong_sum, steps * resolved(config.sgd_batch)),
+            "train_error_pct": task.score(here.wrong_sum, steps * run.sgd_batch),
             task.metric: error,
             **also,
             "seconds": round(time.perf_counter() - began, 3),
@@ -114,7 +115,7 @@ def train(config: Config, model: nn.Module, task: Classification, data: Images, 
 
 
 def summary(status: str, rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """result.json: the metric of record, the median over the last 5 epochs, with the final value beside it.
+    """result.json: the metric of record, the median over the last 5 epochs, and the final value.
 
     A diverged run has no metric; its epochs are those that ended finite.
     """

@@ -1,34 +1,35 @@
-"""train.micro_workers: a rank's virtual workers played a few at a time, where all of them at once do not fit in memory."""
+"""train.micro_workers: a rank's virtual workers, a few at a time where not all fit in memory."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from normbench.config import Config, ConfigError, resolved
+from normbench.config import ConfigError
 from normbench.hints import divisors
 from normbench.models import norm_layers
 from normbench.models.dropout import PositionedDropout
-from normbench.norms import Norm
-from normbench.norms.batch import BatchNorm
+from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 from normbench.parallel.workers import memory_format
+from normbench.runs import Run
 from normbench.train.task import Batch
 
 
 class MicroWorkers:
-    """Deals a rank's share of an SGD batch out in parts of some workers each; the gradients of the parts add up.
+    """Deals a rank's share of an SGD batch out in parts of some workers each; gradients add up.
 
-    A statistic is a worker's own, so the numbers are those of one forward with all of them. For each part the norms are
-    told of its workers only: a history is narrowed to theirs, and every other buffer starts from what it was before the
-    step. What is kept of those is what the first part left, in which worker 0 is, or the mean over the parts of the
-    running statistics where they are means over the workers.
+    A statistic is a worker's own, so the numbers are those of one forward with all of them. For
+    each part the norms are told of its workers only: a history is narrowed to theirs, and every
+    other buffer starts from what it was before the step. What is kept of those is what the first
+    part left, in which worker 0 is, or the mean over the parts of the running statistics where they
+    are means over the workers.
     """
 
-    def __init__(self, config: Config, model: nn.Module) -> None:
-        """Raises ConfigError where the size does not divide the rank's workers, or a norm needs all of them at once."""
-        self.workers = resolved(config.workers) // dist.world_size()
-        self.size = config.train.micro_workers or self.workers
+    def __init__(self, run: Run, model: nn.Module) -> None:
+        """Raises ConfigError for a size that does not divide the workers or the norm forbids."""
+        self.workers = run.workers // dist.world_size()
+        self.size = run.train.micro_workers or self.workers
         if self.workers % self.size:
             raise ConfigError(
                 f"train.micro_workers={self.size} must divide the {self.workers} workers that each process plays: "
@@ -38,21 +39,21 @@ class MicroWorkers:
         self._dropouts = [m for m in model.modules() if isinstance(m, PositionedDropout)]
         if self.size < self.workers and any(layer.synchronized or layer.sequential for layer in self._layers):
             raise ConfigError(
-                f"train.micro_workers={self.size}: norm={config.norm['name']} needs the images of all workers at once; "
+                f"train.micro_workers={self.size}: norm={run.norm.name} needs the images of all workers at once; "
                 "leave it out, or start more processes (torchrun)"
             )
 
     @property
-    def share(self) -> float:
-        """Of a part in the mean loss over the SGD batch, whose gradient is then the sum over parts and ranks."""
+    def loss_weight(self) -> float:
+        """A part's weight in the SGD batch's mean loss; gradients add up over parts and ranks."""
         return self.size / self.workers / dist.world_size()
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
-        """The parts in the order of their workers; forward and backward of each end before the next is asked for."""
+        """The parts in the order of their workers; each is used up before the next is asked for."""
         if self.size == self.workers:
             yield batch
             return
-        before = [_shared(layer) for layer in self._layers]
+        before = [_common(layer) for layer in self._layers]
         histories = [list(layer.remembered()) for layer in self._layers]
         kept: list[dict[str, Tensor]] = []
         generator = _generator(batch[0].device)
@@ -69,11 +70,11 @@ class MicroWorkers:
                     setattr(layer, name, buffer.narrow(axis, first, self.size))
             images, labels = batch
             yield self._of(images, first), self._of(labels, first)
-            found = [_shared(layer) for layer in self._layers]
+            found = [_common(layer) for layer in self._layers]
             if first == 0:
                 kept = found
             for layer, mean, values in zip(self._layers, kept, found, strict=True):
-                if isinstance(layer, BatchNorm) and layer.average_workers:
+                if isinstance(layer, RunningNorm) and layer.average_workers:
                     for name in ("running_mean", "running_var"):
                         part = values[name] * (self.size / self.workers)
                         mean[name] = part if first == 0 else mean[name] + part
@@ -99,7 +100,7 @@ def _generator(device: torch.device) -> torch.Generator:
     return torch.cuda.default_generators[index]
 
 
-def _shared(layer: Norm) -> dict[str, Tensor]:
+def _common(layer: Norm) -> dict[str, Tensor]:
     """Copies of the buffers in which no worker has a part of its own."""
     return {name: b.clone() for name, b in layer.named_buffers(recurse=False) if name not in layer.histories}
 

@@ -1,25 +1,25 @@
-"""precision=fp32 | bf16 | fp16 | fp64: the dtype of the data and weights, autocast, and the loss scale of fp16."""
+"""precision=fp32 | bf16 | fp16 | fp64: dtype of data and weights, autocast, fp16's loss scale."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from normbench.config import Config
+from normbench.runs import Run
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def dtype(config: Config) -> torch.dtype:
+def dtype(run: Run) -> torch.dtype:
     """Of weights, inputs and the optimizer's state; bf16 and fp16 lower activations only."""
-    return torch.float64 if config.precision == "fp64" else torch.float32
+    return torch.float64 if run.precision == "fp64" else torch.float32
 
 
-def autocast(config: Config, device: torch.device) -> AbstractContextManager[object]:
-    if config.precision not in _AUTOCAST:
+def autocast(run: Run, device: torch.device) -> AbstractContextManager[object]:
+    if run.precision not in _AUTOCAST:
         return nullcontext()
-    return torch.autocast(device.type, _AUTOCAST[config.precision])
+    return torch.autocast(device.type, _AUTOCAST[run.precision])
 
 
-def scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
+def scaler(run: Run, device: torch.device) -> torch.amp.GradScaler:
     """Scales the loss in fp16, whose gradients would underflow; does nothing elsewhere."""
-    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    return torch.amp.GradScaler(device.type, enabled=run.precision == "fp16")

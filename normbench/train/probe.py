@@ -1,4 +1,4 @@
-"""A look at one norm through training, for the figures that show what happens inside: probes.jsonl."""
+"""probes.jsonl: one norm through training, for the figures that show what happens inside."""
 
 from pathlib import Path
 from typing import Any
@@ -9,29 +9,32 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from normbench import records
-from normbench.config import Config, ConfigError, resolved
+from normbench.config import ConfigError
 from normbench.hints import nearest
 from normbench.models import norm_layers
 from normbench.norms import Norm
 from normbench.parallel import dist
+from normbench.runs import Run, Watched
 
 PERCENTILES = (1, 20, 80, 99)  # of GN's Fig. 6
 
 
 class Probe:
-    """Watches the norm that probe.layer names and writes a line every probe.every steps; does nothing where none is named.
+    """Writes a line about the norm probe.layer every probe.every steps; no-op where none is named.
 
-    All of a line is of worker 0's images, which are on rank 0 whatever the number of ranks, so the hardware leaves no trace
-    in it. percentiles: of all values of the norm's input. mean, var (biased): of channel 0 of the norm's input. grad_mean:
-    g_B = mean(dL/dY), grad_product: Psi_B = mean(Y dL/dY), of channel 0, Y being what gamma and beta are applied to, L the
-    mean loss of the SGD batch, so that batches of different sizes compare; null for a norm without gamma and beta, or with
-    the activation inside, whose Y cannot be seen.
+    All of a line is of worker 0's images, which are on rank 0 whatever the number of ranks, so the
+    hardware leaves no trace in it. percentiles: of all values of the norm's input. mean, var
+    (biased): of channel 0 of the norm's input. grad_mean: g_B = mean(dL/dY), grad_product: Psi_B =
+    mean(Y dL/dY), of channel 0, Y being what gamma and beta are applied to, L the mean loss of the
+    SGD batch, so that batches of different sizes compare; null for a norm without gamma and beta,
+    or with the activation inside, whose Y cannot be seen.
     """
 
-    def __init__(self, config: Config, model: nn.Module, folder: Path) -> None:
+    def __init__(self, run: Run, model: nn.Module, folder: Path) -> None:
         """Raises ConfigError where the network has no such norm."""
-        self._config, self._folder = config, folder
-        layer = None if config.probe.layer is None else _find(config, model)
+        self._folder, self._sgd_batch = folder, run.sgd_batch
+        self._every = run.probe.every if run.probe else 0
+        layer = _find(run.probe, run.model.name, model) if run.probe else None
         self._layer = layer if dist.rank() == 0 else None
         self._hook: RemovableHandle | None = None
         self._line: dict[str, Any] = {}
@@ -39,9 +42,9 @@ class Probe:
 
     def before_step(self, epoch: int, step: int) -> None:
         """step: of the whole run, counted from 1. Puts the hook in place if a line is due."""
-        if self._layer is None or step % resolved(self._config.probe.every):
+        if self._layer is None or step % self._every:
             return
-        self._line = {"step": step, "epoch": epoch, "images_seen": step * resolved(self._config.sgd_batch)}
+        self._line = {"step": step, "epoch": epoch, "images_seen": step * self._sgd_batch}
         self._grads = None
         self._hook = self._layer.register_forward_hook(self._watch)
 
@@ -68,7 +71,8 @@ class Probe:
             return None
         gamma, beta = layer.weight[0].item(), layer.bias[0].item()
         with torch.no_grad():
-            scaled = out[:: layer.workers, 0].double() - beta  # gamma Y; a ReLU behind may overwrite out
+            # gamma Y; a ReLU behind may overwrite out
+            scaled = out[:: layer.workers, 0].double() - beta
 
         def keep(grad: Tensor) -> None:
             g = grad[:: layer.workers, 0].double()
@@ -79,14 +83,14 @@ class Probe:
         return watched
 
 
-def _find(config: Config, model: nn.Module) -> Norm:
-    layers, wanted = norm_layers(model), str(config.probe.layer)
+def _find(watched: Watched, network: str, model: nn.Module) -> Norm:
+    layers, wanted = norm_layers(model), watched.layer
     names = list(layers)
     if wanted == "last":
         return layers[names[-1]]
     if wanted not in layers:
         raise ConfigError(
-            f"probe.layer={wanted}: no such norm in {config.model.name}{nearest(wanted, names)}; "
+            f"probe.layer={wanted}: no such norm in {network}{nearest(wanted, names)}; "
             f"its {len(names)} run from {names[0]} to {names[-1]}, which last means too"
         )
     return layers[wanted]

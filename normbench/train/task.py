@@ -1,4 +1,7 @@
-"""What the loop asks of a task: losses to train on, predictions to score. Classification is the first."""
+"""What the loop asks of a task: losses to train on, predictions to score.
+
+Classification is the first.
+"""
 
 from typing import ClassVar
 
@@ -10,9 +13,9 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classification:
-    """One label an image; the metric is the share of images whose most likely class is another one.
+    """One label per image; the metric is the percentage of images put into a wrong class.
 
-    label_smoothing: the share of the target spread evenly over all classes.
+    label_smoothing: the part of the target spread evenly over all classes.
     """
 
     metric: ClassVar[str] = "top1_error_pct"
@@ -22,7 +25,7 @@ class Classification:
         self.label_smoothing = label_smoothing
 
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The mean cross-entropy of the batch, to differentiate, and how many of its images are wrong."""
+        """The mean cross-entropy of the batch, to differentiate, and its number of wrong images."""
         images, labels = batch
         logits = model(images)
         loss = F.cross_entropy(
@@ -31,7 +34,10 @@ class Classification:
         return loss, self._wrong(logits.detach(), labels)
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """How many images of the batch are wrong. A network that answers NaN is wrong everywhere."""
+        """How many images of the batch are wrong.
+
+        A network that answers NaN is wrong everywhere.
+        """
         images, labels = batch
         return self._wrong(model(images), labels)
 

@@ -1,4 +1,4 @@
-"""Lets the tests of this folder share reference.py."""
+"""Lets the tests of this folder share reference.py and convs.py."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Batch-channel normalization: BN then GN, and its micro-batch form by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ import torch.nn.functional as F
 from reference import affine, normalized
 from torch import Tensor, nn
 
+from normbench import norms
 from normbench.config import ConfigError
+from normbench.norms import Site
 from normbench.norms.batch_channel import BatchChannelNorm
 from normbench.testing import check_norm
 
@@ -20,7 +24,7 @@ def images(step: int = 0) -> Tensor:
 
 
 def build(workers: int = 1, **options: object) -> BatchChannelNorm:
-    norm = BatchChannelNorm(nn.Conv2d(3, C, 1).double(), workers=workers, groups=GROUPS, **options)  # type: ignore[arg-type]
+    norm = BatchChannelNorm(Site(nn.Conv2d(3, C, 1).double(), workers=workers), groups=GROUPS, **options)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for p in norm.parameters():
@@ -58,9 +62,7 @@ def micro(y: np.ndarray, norm: BatchChannelNorm, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("reference", "options"), [(large, {}), (micro, {"micro": True, "rate": 0.3})])
 def test_the_papers_formula(reference: object, options: dict[str, object]) -> None:
-    report = check_norm(
-        lambda conv, **k: BatchChannelNorm(conv, groups=2, **options, **k), reference=reference, only=["formula"]
-    )
+    report = check_norm(partial(norms.build, "bcn", groups=2, **options), reference=reference, only=["formula"])
     assert report.ok, f"\n{report}"
 
 

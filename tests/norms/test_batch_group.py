@@ -1,5 +1,7 @@
 """Batch group normalization and the examples x channels grouping: their sets, and what they are at their ends."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 
 from normbench import norms
 from normbench.config import ConfigError
-from normbench.norms.batch_group import BatchGroupNorm, GroupBatchNorm
+from normbench.norms.batch_group import BatchGroupNorm
+from normbench.norms.group_batch import GroupBatchNorm
 from normbench.testing import check_norm
 
 N, C, SIDE = 6, 8, 6
@@ -52,7 +55,7 @@ def test_group_batch_is_the_papers_formula() -> None:
                 out[i : i + 2, c : c + each] = normalized(y[i : i + 2, c : c + each], norm.eps)
         return affine(out, norm)
 
-    report = check_norm(lambda conv, **k: GroupBatchNorm(conv, groups=4, **k), reference=paper, only=["formula"])
+    report = check_norm(partial(norms.build, "group_batch", groups=4), reference=paper, only=["formula"])
     assert report.ok, f"\n{report}"
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from normbench import norms
 from normbench.config import ConfigError
-from normbench.norms.batch import BatchNorm
+from normbench.norms import RunningNorm, Site
 
 F64 = torch.float64
 
@@ -28,7 +28,7 @@ def batches(images: int = 8, count: int = 3) -> Tensor:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_defaults_are_batch_norm_bit_for_bit(workers: int) -> None:
-    norm, plain = layer(workers), BatchNorm(nn.Conv2d(2, 3, 3).double(), workers=workers)
+    norm, plain = layer(workers), RunningNorm(Site(nn.Conv2d(2, 3, 3).double(), workers=workers))
     plain.load_state_dict(norm.state_dict())
     for y in batches():
         assert norm(y).equal(plain(y))

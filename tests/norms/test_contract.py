@@ -10,8 +10,7 @@ from reference import REFERENCES
 from torch import nn
 
 from normbench import norms, paths, plugins
-from normbench.norms import Norm
-from normbench.norms.batch import BatchNorm
+from normbench.norms import Norm, RunningNorm
 from normbench.testing import CHECKS, check_norm
 
 CONF = paths.conf() / "norm"
@@ -66,8 +65,8 @@ def _may_be_skipped(norm: Norm, check: str) -> bool:
     if check == "batch independence":
         return not norm.batch_free
     if check == "mean over workers":
-        return norm.sequential or not isinstance(norm, BatchNorm)
-    return check == "measuring" and (not isinstance(norm, BatchNorm) or norm.needs_measuring)
+        return norm.sequential or not isinstance(norm, RunningNorm)
+    return check == "measuring" and (not isinstance(norm, RunningNorm) or norm.needs_measuring)
 
 
 def _tests_the_formula(path: Path, norm: Norm) -> bool:
@@ -89,17 +88,27 @@ def test_there_is_a_yaml_for_every_layer_and_a_layer_for_every_yaml() -> None:
     assert set(norms.names()) == set(NAMES) | set(plugins.offered())
 
 
+def options_of(layer: type[Norm]) -> dict[str, Any]:
+    """The keyword-only parameters with their defaults; **options are those of the next class."""
+    found: dict[str, Any] = {}
+    for cls in inspect.getmro(layer):
+        if "__init__" in vars(cls):
+            this, site, *rest = inspect.signature(cls.__init__).parameters.values()
+            assert (this.name, site.name) == ("self", "site")
+            found |= {p.name: p.default for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in found}
+            assert all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in rest)
+            if not any(p.kind is p.VAR_KEYWORD for p in rest):
+                return found
+    raise AssertionError(layer)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_yaml_says_what_the_class_says(name: str) -> None:
     """Same options, same defaults, same batch_free: a layer built bare is the layer of norm=<name>."""
-    layer, schema = norms.layer(name), plugins.schema(name)
+    layer, schema = norms.layer(name), dict(plugins.schema(name))
     assert schema.pop("name") == name
     assert schema.pop("batch_free") is layer.batch_free
-    parameters = inspect.signature(layer).parameters
-    conv, *rest = parameters
-    assert conv == "conv"
-    assert all(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in rest)
-    defaults = {key: parameters[key].default for key in rest if key not in ("relu", "workers")}
+    defaults = options_of(layer)
     assert schema.keys() == defaults.keys()
     for key, value in schema.items():
         if not (isinstance(value, str) and "${" in value):
@@ -114,3 +123,6 @@ def test_every_layer_and_yaml_is_documented(name: str) -> None:
     assert layer.over
     assert layer.paper or name == "none"
     assert vars(layer).get("__doc__")
+    meanings = plugins.meanings(name)
+    for key in plugins.options(name):
+        assert meanings[key], f"{name}.yaml does not say what {key} means"

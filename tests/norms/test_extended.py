@@ -1,13 +1,16 @@
 """Extended batch normalization: the paper's sets, and BN where all channels are alike."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from reference import affine
 from torch import Tensor, nn
 
+from normbench import norms
 from normbench.config import ConfigError
-from normbench.norms.batch import BatchNorm
+from normbench.norms import Site
 from normbench.norms.extended import ExtendedBatchNorm
 from normbench.testing import check_norm
 
@@ -20,7 +23,7 @@ def images(step: int = 0) -> Tensor:
 
 
 def build(std_about: str = "all", **options: float) -> ExtendedBatchNorm:
-    return ExtendedBatchNorm(nn.Conv2d(3, C, 1).double(), std_about=std_about, **options)
+    return ExtendedBatchNorm(Site(nn.Conv2d(3, C, 1).double()), std_about=std_about, **options)
 
 
 def statistics(y: np.ndarray, std_about: str) -> tuple[np.ndarray, float]:
@@ -36,9 +39,8 @@ def test_the_papers_formula(std_about: str) -> None:
         mu, var = statistics(y, std_about)
         return affine((y - mu[None, :, None, None]) / np.sqrt(var + norm.eps), norm)
 
-    report = check_norm(
-        lambda conv, **k: ExtendedBatchNorm(conv, std_about=std_about, **k), reference=paper, only=["formula"]
-    )
+    factory = partial(norms.build, "ebn", std_about=std_about)
+    report = check_norm(factory, reference=paper, only=["formula"])
     assert report.ok, f"\n{report}"
 
 
@@ -46,7 +48,9 @@ def test_the_papers_formula(std_about: str) -> None:
 def test_on_one_channel_it_is_bn(std_about: str) -> None:
     conv = nn.Conv2d(3, 1, 1).double()
     y = images()[:, :1]
-    torch.testing.assert_close(ExtendedBatchNorm(conv, std_about=std_about)(y), BatchNorm(conv)(y), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        ExtendedBatchNorm(Site(conv), std_about=std_about)(y), norms.build("bn", conv)(y), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("std_about", ["all", "channel"])

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench import norms
-from normbench.norms import Norm
-from normbench.norms.batch import BatchNorm
+from normbench.norms import Norm, RunningNorm
 
 N, C, SIDE = 6, 8, 5
 SAME = 1e-12
@@ -121,7 +120,7 @@ def test_a_positive_rescale_of_the_input_changes_nothing(name: str) -> None:
 def test_running_statistics_are_the_papers_moving_averages() -> None:
     """new = 0.9 old + 0.1 batch, of worker 0's mean and unbiased variance; from 0 and 1. Evaluation by hand as well."""
     norm = build("bn", workers=2)
-    assert isinstance(norm, BatchNorm)
+    assert isinstance(norm, RunningNorm)
     mean, var = np.zeros(C), np.ones(C)
     for step in range(3):
         norm(images(step))
@@ -144,7 +143,7 @@ def test_running_statistics_are_the_papers_moving_averages() -> None:
 def test_measured_statistics_are_those_of_all_images_at_once() -> None:
     """Precise statistics: mean and total variance, the variance between batches included, whatever the cut into batches."""
     norm = build("bn", workers=3)
-    assert isinstance(norm, BatchNorm)
+    assert isinstance(norm, RunningNorm)
     norm.start_measuring()
     for step in range(4):
         norm(images(step))
@@ -159,7 +158,7 @@ def test_measured_statistics_are_those_of_all_images_at_once() -> None:
 def test_minibatch_evaluation_is_bn_on_each_minibatch() -> None:
     """eval_stats=batch: in evaluation too, y[j::w] is normalized by its own statistics, and nothing is remembered."""
     norm = build("bn")
-    assert isinstance(norm, BatchNorm)
+    assert isinstance(norm, RunningNorm)
     norm.eval().minibatch = 2
     before = norm.running_mean.clone()
     out = norm(images())

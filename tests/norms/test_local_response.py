@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from normbench import norms
 from normbench.config import ConfigError
-from normbench.norms.local_response import lrn_formula
+from normbench.kernels.values import per_channel, statistics_dtype
+
+
+def lrn_formula(y: Tensor, bias: Tensor | None, relu: bool, size: int, slope: float, power: float, k: float) -> Tensor:
+    """The plain formula: the reference of the hand-derived one, and twice as slow."""
+    a = y.to(statistics_dtype(y)) if bias is None else y.to(statistics_dtype(y)) + per_channel(bias, y)
+    a = a.relu() if relu else a
+    squares = nn.functional.pad(a * a, [0, 0] * (a.dim() - 2) + [size // 2, (size - 1) // 2])
+    window = torch.stack([squares.narrow(1, start, a.shape[1]) for start in range(size)]).sum(0)
+    return (a * (k + slope * window).pow(-power)).to(y.dtype)
 
 
 def layer(relu: bool = False, channels: int = 7, bias: bool = False, **options: Any) -> Any:

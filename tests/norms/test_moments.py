@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from normbench.norms.moments import pool, row_affine, row_moments
+from normbench.kernels.rows import pool, row_affine, row_moments
 
 N, C, SIDE = 3, 4, 5
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.config import ConfigError
+from normbench.norms import Site
 from normbench.norms.moving_average import MovingAverageBatchNorm
 
 N, C, SIDE = 2, 4, 3
@@ -19,7 +20,7 @@ def conv() -> nn.Conv2d:
 
 
 def build(workers: int = 1, **options: object) -> MovingAverageBatchNorm:
-    norm = MovingAverageBatchNorm(conv(), workers=workers, **options)  # type: ignore[arg-type]
+    norm = MovingAverageBatchNorm(Site(conv(), workers=workers), **options)  # type: ignore[arg-type]
     assert norm.weight is not None
     assert norm.bias is not None
     with torch.no_grad():
@@ -119,7 +120,7 @@ def test_a_window_of_one_without_correction_is_bn_without_a_mean() -> None:
 def test_the_conv_in_front_has_centred_filters_and_trains_its_own() -> None:
     layer = conv()
     before = layer.weight.detach().clone()
-    MovingAverageBatchNorm(layer)
+    MovingAverageBatchNorm(Site(layer))
     torch.testing.assert_close(layer.weight, before - before.mean((1, 2, 3), keepdim=True), rtol=0, atol=1e-15)
     torch.testing.assert_close(layer.weight.sum((1, 2, 3)), torch.zeros(C).double(), rtol=0, atol=1e-14)
     assert [name for name, _ in layer.named_parameters()] == ["parametrizations.weight.original"]
@@ -171,7 +172,7 @@ def test_a_backward_pass_that_comes_late_still_finds_its_place() -> None:
 
 def test_what_it_refuses() -> None:
     with pytest.raises(ConfigError, match="filters of this conv have a single weight"):
-        MovingAverageBatchNorm(nn.Conv2d(4, 4, 1, groups=4))
+        MovingAverageBatchNorm(Site(nn.Conv2d(4, 4, 1, groups=4)))
     with pytest.raises(ConfigError, match="at least 1"):
         build(window=0)
     with pytest.raises(ConfigError, match="moving_of=epoch: one of batch, window"):

@@ -71,9 +71,11 @@ def tinynorm(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_readme_example_has_fifteen_lines() -> None:
-    body = [line for line in example()["tinynorm/__init__.py"].splitlines() if line.strip() and "import" not in line]
+def test_the_readme_example_is_a_batch_norm_of_fifteen_lines() -> None:
+    text = example()["tinynorm/__init__.py"]
+    body = [line for line in text.splitlines() if line.strip() and "import" not in line]
     assert len(body) <= 15
+    assert "(RunningNorm)" in text
 
 
 def test_the_readme_example_keeps_the_contract(tinynorm: Path) -> None:
@@ -89,24 +91,29 @@ def test_the_readme_example_trains_and_is_listed(tinynorm: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "rms-eps0.001" in done.stdout
     assert list((tinynorm / "runs").rglob("result.json"))
+    page = python(tinynorm, "-m", "normbench.norms", "rms").stdout
+    assert page.startswith("y = gamma_c x / sqrt(mean(x^2) + eps) + beta_c")
+    assert "norm.eps=1e-05\n        added to the mean square\n" in page
     listed = python(tinynorm, "-m", "normbench.norms")
-    assert re.search(r"rms +│ one image, all channels and positions +│ yes +│ eps=1e-05", listed.stdout)
+    assert re.search(
+        r"rms +│ a worker's images, one channel, all positions +│ no +│ eps=1e-05, momentum=0.1", listed.stdout
+    )
 
 
 def test_a_config_is_composed_without_importing_the_package(tinynorm: Path) -> None:
     shown = code(
         tinynorm,
         "import sys\n"
-        "from normbench.compose import cells, config_of\n"
-        "print(config_of(['norm=rms', 'norm.eps=1']).norm)\n"
-        "print([c.norm['name'] for c in cells(['norm=bn,rms'])])\n"
+        "from normbench.compose import run_of, runs_of\n"
+        "print(run_of(['norm=rms', 'norm.eps=1']).norm.options)\n"
+        "print([run.norm.name for run in runs_of(['norm=bn,rms'])])\n"
         "assert not {'tinynorm', 'torch'} & set(sys.modules)\n",
     )
-    assert shown.splitlines() == ["{'name': 'rms', 'batch_free': True, 'eps': 1.0}", "['bn', 'rms']"]
+    assert shown.splitlines() == ["{'eps': 1.0, 'momentum': 0.1}", "['bn', 'rms']"]
 
 
 def test_its_options_are_checked_like_ours(tinynorm: Path) -> None:
-    said = "norm.epps: no such option (did you mean norm.eps?); this norm has norm.eps"
+    said = "norm.epps: no such option (did you mean norm.eps?); this norm has norm.eps, norm.momentum"
     assert complaint(tinynorm, "norm=rms", "norm.epps=1") == said
     assert "norm.eps='x' should be a float" in complaint(tinynorm, "norm=rms", "norm.eps=x")
     assert "did you mean rms?" in complaint(tinynorm, "norm=rmss")
@@ -165,4 +172,4 @@ def test_a_name_claimed_twice_is_refused_and_no_other(tmp_path: Path) -> None:
     install(tmp_path, {}, {"two": "mine:Second"}, name="another")
     assert "norm=gn is claimed by mine:GN of tinynorm and by normbench itself" in complaint(tmp_path, "norm=gn")
     assert "norm=two is claimed by" in complaint(tmp_path, "norm=two")
-    code(tmp_path, "from normbench.compose import config_of; assert config_of(['norm=bn']).norm['name'] == 'bn'")
+    code(tmp_path, "from normbench.compose import run_of; assert run_of(['norm=bn']).norm.name == 'bn'")

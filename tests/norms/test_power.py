@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.config import ConfigError
+from normbench.norms import Site
 from normbench.norms.power import PowerNorm
 
 N, C, SIDE, EPS = 3, 4, 3, 1e-5
@@ -15,7 +16,7 @@ WIDE = (1, C, 1, 1)
 
 
 def build(workers: int = 1, **options: object) -> PowerNorm:
-    norm = PowerNorm(nn.Conv2d(3, C, 3).double(), workers=workers, **{"group_scaling": 0, **options})  # type: ignore[arg-type]
+    norm = PowerNorm(Site(nn.Conv2d(3, C, 3).double(), workers=workers), **{"group_scaling": 0, **options})  # type: ignore[arg-type]
     assert norm.weight is not None
     assert norm.bias is not None
     with torch.no_grad():

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from normbench import norms
 from normbench.config import ConfigError
-from normbench.norms.base import Norm, per_channel
-from normbench.norms.batch import BatchNorm
+from normbench.kernels.values import per_channel
+from normbench.norms import Norm, RunningNorm, Site
 from normbench.norms.group import GroupNorm
 from normbench.testing import CHECKS, check_norm
 
 
-class PythonCounter(BatchNorm):
+class PythonCounter(RunningNorm):
     """A warm-up counted in Python: lost on resume."""
 
     steps = 0
@@ -25,7 +25,7 @@ class PythonCounter(BatchNorm):
         return super().forward(y) * (1 if self.steps < 6 else 2)
 
 
-class SharedHistory(BatchNorm):
+class SharedHistory(RunningNorm):
     """Moving statistics in training, one for all workers, where real workers would have one each."""
 
     def forward(self, y: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class SharedHistory(BatchNorm):
         return out - per_channel(self.running_mean.clone(), out) if self.training else out
 
 
-class AllImages(BatchNorm):
+class AllImages(RunningNorm):
     """One statistic over all workers' images, said to be each worker's own."""
 
     def forward(self, y: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class AllImages(BatchNorm):
         return super().forward(y)
 
 
-class UpdatesInEvaluation(BatchNorm):
+class UpdatesInEvaluation(RunningNorm):
     def forward(self, y: Tensor) -> Tensor:
         self.running_mean.add_(1e-9)
         return super().forward(y)
@@ -83,8 +83,8 @@ class UnbiasedInstance(Norm):
 class Promotes(GroupNorm):
     """fp32 parameters make the output fp32, whatever came in."""
 
-    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
 
     def forward(self, y: Tensor) -> Tensor:
         return super().forward(y) * per_channel(self.weight, y)
@@ -133,20 +133,20 @@ class ReadsTheDevice(GroupNorm):
 
 
 class HoldsItsConv(GroupNorm):
-    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
-        self.conv = conv
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.conv = site.conv
 
 
 class LooseTensor(GroupNorm):
-    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
         self.scale = torch.ones(1)
 
 
 class UnusedParameter(GroupNorm):
-    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
         self.spare = nn.Parameter(torch.zeros(1))
 
 
@@ -157,8 +157,8 @@ class OnlyMaps(Norm):
         return F.group_norm(y, 1, self.weight, self.bias) + 0 * y.mean((2, 3), keepdim=True)
 
 
-class RefusesInTwoLines(BatchNorm):
-    def _require_values(self, y: Tensor, groups: int) -> None:
+class RefusesInTwoLines(RunningNorm):
+    def require_values(self, y: Tensor, groups: int) -> None:
         if y.shape[0] == groups:
             raise ConfigError("no\nno")
 
@@ -173,12 +173,12 @@ class MeasuredTraining(SharedHistory):
     """Its training uses what measuring replaces."""
 
 
-class UndeclaredHistory(BatchNorm):
+class UndeclaredHistory(RunningNorm):
     """Has a past for each worker, of which a checkpoint would keep rank 0's only."""
 
-    def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
-        super().__init__(conv, relu=relu, workers=workers)
-        self.register_buffer("past", torch.zeros(workers, self.channels))
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.register_buffer("past", torch.zeros(site.workers, self.channels))
 
 
 BROKEN = {
@@ -220,13 +220,13 @@ def test_state_in_the_wrong_place_is_named(layer: type[Norm], says: str) -> None
 
 
 def test_a_python_list_shared_by_copies_is_found() -> None:
-    class History(BatchNorm):
-        def __init__(self, conv: nn.Module, *, relu: bool = False, workers: int = 1) -> None:
-            super().__init__(conv, relu=relu, workers=workers)
+    class History(RunningNorm):
+        def __init__(self, site: Site) -> None:
+            super().__init__(site)
             self.past: list[float] = []
 
         def __deepcopy__(self, memo: dict[int, Any]) -> "History":
-            copied = History(nn.Conv2d(3, self.channels, 3, bias=False).double())
+            copied = History(Site(nn.Conv2d(3, self.channels, 3, bias=False).double()))
             copied.load_state_dict(self.state_dict())
             return copied.train(self.training).to(self.running_mean.dtype)
 

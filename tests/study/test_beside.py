@@ -10,7 +10,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normbench.study import collect, figures, published, scales, style
+from normbench.study.figures import layout, scales, style
+from normbench.study.figures.by_name import FIGURES
+from normbench.study.figures.looks import look_of, looks_of
+from normbench.study.read import collected, experiments, published
 
 
 def digits(make_run: Any, root: Path, **changed: Any) -> Path:
@@ -23,7 +26,7 @@ def digits(make_run: Any, root: Path, **changed: Any) -> Path:
 
 def halves(name: str, root: Path) -> tuple[Figure, list[Axes], list[Axes]]:
     """A figure, our axes and the paper's."""
-    figure = figures.FIGURES[name](collect.runs(root)[0]).figure
+    figure = FIGURES[name](collected.runs(root)[0]).figure
     left, right = figure.subfigs
     return figure, left.axes, right.axes
 
@@ -49,8 +52,8 @@ def test_the_papers_numbers_stand_beside_ours_in_the_norms_own_colours(
     table = published.as_errors(published.curve(paper, item, "imagenet", network))
     wanted = {
         look.color: list(table[table["norm"] == norm]["value"])
-        for norm, look in style.looks(list(dict.fromkeys(table["norm"]))).items()
-        if norm in figures.experiments.read(name).norms
+        for norm, look in looks_of(list(dict.fromkeys(table["norm"]))).items()
+        if norm in experiments.read(name).norms
     }
     assert curves(theirs) == wanted
     assert {line.get_linestyle() for line in theirs.lines} == {"--"}
@@ -68,7 +71,7 @@ def test_each_half_has_its_own_scale_and_its_own_sizes(make_run: Any, tmp_path: 
 def test_what_is_recalled_is_hollow_and_a_hole_in_the_papers_sizes_stays_one(make_run: Any, tmp_path: Path) -> None:
     figure, _, (theirs,) = halves("cbn_fig1", digits(make_run, tmp_path))
     assert {line.get_markerfacecolor() for line in theirs.lines} == {"white"}
-    brn = next(line for line in theirs.lines if line.get_color() == style.looks(["brn"])["brn"].color)
+    brn = next(line for line in theirs.lines if line.get_color() == look_of("brn").color)
     assert [int(x) for x, y in zip(brn.get_xdata(), brn.get_ydata(), strict=True) if math.isnan(y)] == [16, 8]
     assert "recalled from memory" in figure.get_supxlabel()
 
@@ -108,16 +111,16 @@ def test_batch_renorms_own_accuracies_are_marks_without_a_curve(make_run: Any, t
 
 def test_on_the_papers_own_data_and_network_there_is_one_panel(make_run: Any, tmp_path: Path) -> None:
     paper = {"data__name": "imagenet", "model__name": "resnet50"}
-    runs = collect.runs(digits(make_run, tmp_path, **paper))[0]
+    runs = collected.runs(digits(make_run, tmp_path, **paper))[0]
     for name in ("gn_fig1", "mabn_errors", "evonorm_fig"):
-        figure = figures.FIGURES[name](runs).figure
+        figure = FIGURES[name](runs).figure
         assert (len(figure.subfigs), len(figure.axes), figure.get_figwidth()) == (0, 1, style.COLUMN_WIDTH)
 
 
 @pytest.mark.parametrize("high", [8.0, 12.0, 31.0, 90.0, 900.0])
 def test_ticks_on_a_log_scale_never_crowd(high: float) -> None:
     with style.paper():
-        _, axes = style.new_axes()
+        _, axes = layout.new_axes()
         scales.value_axis(axes, [3.0, high])
     low, top = axes.get_ylim()
     places = [math.log(tick / low) / math.log(top / low) for tick in axes.get_yticks()]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from normbench import records
-from normbench.study import cache, collect, folders
+from normbench.study.read import cache, collected, one_run
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,12 @@ def some(make_run: Any, root: Path) -> list[Path]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders that are read from here on."""
     seen: list[str] = []
-    real = folders.read_run
-    monkeypatch.setattr(folders, "read_run", lambda path: (seen.append(path.name), real(path))[1])
+    real = one_run.read_run
+    monkeypatch.setattr(one_run, "read_run", lambda path: (seen.append(path.name), real(path))[1])
     return seen
 
 
-def same(one: collect.Collected, other: collect.Collected) -> None:
+def same(one: collected.Collected, other: collected.Collected) -> None:
     pd.testing.assert_frame_equal(one.runs, other.runs)
     pd.testing.assert_frame_equal(one.epochs, other.epochs)
     assert one.problems == other.problems
@@ -44,10 +44,10 @@ def test_a_second_reading_opens_nothing_and_gives_the_same_tables(
     records.append_row(
         make_run(tmp_path, norm="gn", batch_free=True, epochs=0), {"epoch": 1, "top1_error_pct": None, "x": 2}
     )
-    first = collect.read(tmp_path)
+    first = collected.read(tmp_path)
     seen = opened(monkeypatch)
-    same(collect.read(tmp_path), first)
-    pd.testing.assert_frame_equal(collect.runs(tmp_path)[0], first.runs)
+    same(collected.read(tmp_path), first)
+    pd.testing.assert_frame_equal(collected.runs(tmp_path)[0], first.runs)
     assert seen == []
 
 
@@ -58,7 +58,7 @@ def test_any_change_shows_and_only_what_changed_is_read(
     make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     folder = some(make_run, tmp_path)[0]
-    collect.read(tmp_path)
+    collected.read(tmp_path)
     seen = opened(monkeypatch)
     expected = 1
     if change == "append":
@@ -83,25 +83,25 @@ def test_any_change_shows_and_only_what_changed_is_read(
     else:
         (folder / "result.json").unlink()
         records.write_json(folder / "running.json", {"host": "elsewhere", "pid": 1, "started": "0"})
-    found = collect.read(tmp_path)
+    found = collected.read(tmp_path)
     assert len(seen) == expected
     (tmp_path / cache.WHERE).unlink()
-    same(found, collect.read(tmp_path))
+    same(found, collected.read(tmp_path))
 
 
 def test_what_changed_just_now_is_not_kept(make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "SETTLED_SECONDS", 60.0)
     some(make_run, tmp_path)
-    collect.read(tmp_path)
+    collected.read(tmp_path)
     seen = opened(monkeypatch)
-    collect.read(tmp_path)
+    collected.read(tmp_path)
     assert len(seen) == 4
 
 
 @pytest.mark.parametrize("spoilt", ["empty", "torn", "foreign", "other code", "a pickle"])
 def test_a_cache_that_cannot_be_trusted_is_made_anew(make_run: Any, tmp_path: Path, spoilt: str) -> None:
     some(make_run, tmp_path)
-    first = collect.read(tmp_path)
+    first = collected.read(tmp_path)
     path = tmp_path / cache.WHERE
     whole = path.read_bytes()
     if spoilt == "empty":
@@ -114,26 +114,26 @@ def test_a_cache_that_cannot_be_trusted_is_made_anew(make_run: Any, tmp_path: Pa
         np.savez(path, index=np.frombuffer(json.dumps({"code": "x"}).encode(), dtype=np.uint8))
     else:
         np.savez(path, index=np.array([{}], dtype=object), allow_pickle=True)
-    same(collect.read(tmp_path), first)
+    same(collected.read(tmp_path), first)
     assert path.stat().st_size == len(whole)
 
 
 def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(make_run: Any, tmp_path: Path) -> None:
     some(make_run, tmp_path)
     (tmp_path / ".collect").write_text("in the way")
-    assert len(collect.read(tmp_path).runs) == 4
+    assert len(collected.read(tmp_path).runs) == 4
 
 
 def test_a_moved_folder_names_its_new_place(make_run: Any, tmp_path: Path) -> None:
     some(make_run, tmp_path / "old")
-    collect.read(tmp_path / "old")
+    collected.read(tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
-    assert all(path.startswith(str(tmp_path / "new")) for path in collect.read(tmp_path / "new").runs["path"])
+    assert all(path.startswith(str(tmp_path / "new")) for path in collected.read(tmp_path / "new").runs["path"])
 
 
 def test_words_among_the_numbers_are_read_as_they_are(make_run: Any, tmp_path: Path) -> None:
     folder = make_run(tmp_path, epochs=0)
     records.append_row(folder, {"epoch": 1, "top1_error_pct": 8.5, "note": "warm", "ok": True})
     for _ in range(2):
-        row = collect.read(tmp_path).epochs.iloc[0]
+        row = collected.read(tmp_path).epochs.iloc[0]
         assert (row["note"], row["ok"], row["top1_error_pct"]) == ("warm", True, 8.5)

@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from normbench import records
+from normbench import collect, records
 from normbench.config import FORMAT, ConfigError
-from normbench.study import cache, collect, coverage
+from normbench.study.read import cache, collected, coverage, science
 
 
 def test_the_table_has_one_row_an_epoch_with_science_state_and_path(make_run: Any, tmp_path: Path) -> None:
     folder = make_run(tmp_path, batch=4, seed=3, error=7.25)
     make_run(tmp_path, batch=2, state="cut", epochs=1)
-    table = collect.load(tmp_path)
+    table = collected.load(tmp_path)
     assert len(table) == 3
     first = table.iloc[0]
     science = {"data": "digits", "model": "cifar_resnet8", "norm": "bn", "protocol": "fixed_sgd", "batch": 4, "seed": 3}
@@ -37,7 +37,7 @@ def test_the_table_has_one_row_an_epoch_with_science_state_and_path(make_run: An
 
 def test_hardware_and_what_is_off_are_no_science(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path)
-    columns = collect.science_columns(collect.runs(tmp_path)[0])
+    columns = science.columns(collected.runs(tmp_path)[0])
     assert not {"device", "out", "model.gn_min_channels", "data.root"} & set(columns)
     assert not {"recipe.nesterov", "data.train_size", "protocol.workers"} & set(columns)
     assert {"norm.eps", "recipe.milestones", "eval_stats"} <= set(columns)
@@ -46,7 +46,7 @@ def test_hardware_and_what_is_off_are_no_science(make_run: Any, tmp_path: Path) 
 def test_a_run_has_its_derived_lr_and_both_statistics_of_its_metric(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, error=7.5)
     make_run(tmp_path, batch=1, error=None, state="diverged")
-    runs, problems = collect.runs(tmp_path)
+    runs, problems = collected.runs(tmp_path)
     assert problems == []
     assert list(runs["lr"]) == [0.2, 0.2]  # 0.1 x 64 / 32
     assert list(runs["state"]) == ["done", "diverged"]
@@ -56,7 +56,7 @@ def test_a_run_has_its_derived_lr_and_both_statistics_of_its_metric(make_run: An
 
 def test_a_batch_free_run_has_neither_batch_nor_workers(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, norm="gn", batch_free=True)
-    run = collect.runs(tmp_path)[0].iloc[0]
+    run = collected.runs(tmp_path)[0].iloc[0]
     assert run["batch_free"]
     assert pd.isna(run["batch"])
     assert pd.isna(run["workers"])
@@ -123,12 +123,12 @@ def test_a_spoilt_folder_is_named_and_the_others_are_read(
 ) -> None:
     make_run(tmp_path)
     folder = spoil(make_run, tmp_path)
-    found = collect.read(tmp_path)
+    found = collected.read(tmp_path)
     assert len(found.runs) == 1
     assert [problem.path for problem in found.problems] == [str(folder)]
     assert reason in found.problems[0].reason
     with pytest.warns(UserWarning, match=str(folder)):
-        assert len(collect.load(tmp_path)) == 2
+        assert len(collected.load(tmp_path)) == 2
 
 
 def test_a_torn_result_leaves_a_cut_run_and_torn_rows_are_absent(make_run: Any, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_torn_result_leaves_a_cut_run_and_torn_rows_are_absent(make_run: Any, 
     (folder / "result.json").write_text('{"status": "do')
     with open(folder / "epochs.jsonl", "a") as f:
         f.write('{"epoch": 3, "top1_er')
-    found = collect.read(tmp_path)
+    found = collected.read(tmp_path)
     assert list(found.runs["state"]) == ["cut"]
     assert list(found.epochs["epoch"]) == [1, 2]
 
@@ -144,21 +144,21 @@ def test_a_torn_result_leaves_a_cut_run_and_torn_rows_are_absent(make_run: Any, 
 def test_of_an_epoch_trained_twice_the_later_row_counts(make_run: Any, tmp_path: Path) -> None:
     folder = make_run(tmp_path, error=9.0)
     records.append_row(folder, {"epoch": 2, "images_seen": 16000, "top1_error_pct": 8.0})
-    assert list(collect.load(tmp_path)["top1_error_pct"]) == [9.0, 8.0]
+    assert list(collected.load(tmp_path)["top1_error_pct"]) == [9.0, 8.0]
 
 
 def test_fields_of_some_runs_only_are_absent_in_the_others(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, batch=32, epochs=1)
     folder = make_run(tmp_path, batch=2, epochs=0)
     records.append_row(folder, {"epoch": 1, "top1_error_pct": 9.5, "train_error_pct": 4.0})
-    table = collect.load(tmp_path)
+    table = collected.load(tmp_path)
     assert list(table["train_error_pct"].isna()) == [True, False]
     assert list(table["images_seen"].isna()) == [False, True]
 
 
 def test_no_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
-        collect.runs(tmp_path / "nowhere")
+        collected.runs(tmp_path / "nowhere")
 
 
 def test_the_coverage_grid_counts_seeds_by_state_and_keeps_unlike_runs_apart(make_run: Any, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_coverage_grid_counts_seeds_by_state_and_keeps_unlike_runs_apart(mak
     make_run(tmp_path, batch=1, state="diverged", error=None)
     make_run(tmp_path, batch=2, recipe__epochs=30)
     make_run(tmp_path, norm="gn", batch_free=True)
-    grid = coverage.grid(collect.runs(tmp_path)[0])
+    grid = coverage.grid(collected.runs(tmp_path)[0])
     assert list(grid.columns[-3:]) == ["2", "1", "any"]
     cells = {(row["norm"], row["else"]): (row["2"], row["1"], row["any"]) for row in grid.to_dict("records")}
     assert cells == {
@@ -215,16 +215,13 @@ def test_two_hundred_runs_of_100_epochs_cost_a_fifth_of_a_second_of_cpu_and_cach
     seconds = []
     for _ in range(2):
         start = time.process_time()
-        assert len(collect.load(tmp_path / "many")) == 20_000
+        assert len(collected.load(tmp_path / "many")) == 20_000
         seconds.append(time.process_time() - start)
     assert seconds[0] < 0.2 * 3  # a shared machine gets three times the goal
     assert seconds[1] < 0.03 * 3
 
 
-GAPS = [
-    "python -m normbench -m norm=bn data=digits batch=2 seed=1",
-    "python -m normbench -m norm=gn seed=1",
-]
+GAPS = ["python -m normbench -m norm=bn data=digits batch=2 seed=1", "python -m normbench -m norm=gn seed=1"]
 
 
 def test_missing_prints_the_commands_that_fill_the_grid(

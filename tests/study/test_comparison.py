@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from normbench.study import collect, comparison, stats, tables
+from normbench.study.read import collected, stats
+from normbench.study.tables import comparison
+from normbench.study.tables.by_name import TABLES
 
 
 def cells(errors: dict[int | None, float | None]) -> list[stats.Cell]:
@@ -24,10 +26,10 @@ def test_paired_differences_are_taken_seed_by_seed(make_run: Any, tmp_path: Path
         make_run(tmp_path, norm="gn", seed=seed, error=gn, batch_free=True)
     make_run(tmp_path, batch=2, seed=3, error=50.0)
     make_run(tmp_path, batch=4, seed=0, error=1.0)
-    found = comparison.paired(collect.runs(tmp_path)[0], "gn", "bn", 2)
+    found = comparison.paired(collected.runs(tmp_path)[0], "gn", "bn", 2)
     assert (found.n, found.mean, found.sd) == (3, 3.0, 1.0)
     assert found.low == pytest.approx(3 - 2.484138, abs=1e-6)
-    assert comparison.paired(collect.runs(tmp_path)[0], "gn", "cbn", 2).n == 0
+    assert comparison.paired(collected.runs(tmp_path)[0], "gn", "cbn", 2).n == 0
 
 
 def test_excess_is_over_the_norms_own_best_and_robustness_its_mean() -> None:
@@ -68,6 +70,6 @@ def test_a_missing_size_gives_no_robustness_and_a_diverged_one_is_critical() -> 
 def test_every_table_has_the_definitions_of_its_numbers_in_its_caption(make_run: Any, tmp_path: Path) -> None:
     for batch in (32, 2):
         make_run(tmp_path, batch=batch, error=7.0 if batch == 32 else 9.0)
-    made = tables.TABLES["summary"](collect.runs(tmp_path)[0])
+    made = TABLES["summary"](collected.runs(tmp_path)[0])
     for name in ("mean", "excess", "robustness", "critical"):
         assert comparison.DEFINITIONS[name] in made.caption

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from normbench import plugins, records
+from normbench import figures, named, plugins, records
 from normbench.config import ConfigError
-from normbench.study import collect, cost, experiments, figures, published, style
+from normbench.study.figures import style
+from normbench.study.figures.by_name import FIGURES
+from normbench.study.figures.cost import cost
+from normbench.study.read import collected, experiments, published
 
 ROOT = Path(__file__).parents[2]
 OF_A_PAPER = ["gn_fig1", "gn_fig4", "gn_fig5", "cbn_fig1", "brn_fig", "mabn_errors", "wj_fig", "evonorm_fig"]
@@ -79,28 +82,28 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("name", sorted({*figures.FIGURES} - {"all_norms", "cost"}))
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"all_norms", "cost"}))
 def test_filled_by_its_experiment_a_figure_is_complete(make_run: Any, tmp_path: Path, name: str) -> None:
     fill(make_run, tmp_path, name)
-    runs, problems = collect.runs(tmp_path)
-    drawn = figures.FIGURES[name](runs)
+    runs, problems = collected.runs(tmp_path)
+    drawing = FIGURES[name](runs)
     wanted_seeds = len(experiments.read(name).seeds)
     assert problems == []
     if wanted_seeds == 1:
-        assert drawn.missing == []
-        assert drawn.remarks == []
+        assert drawing.missing == []
+        assert drawing.remarks == []
     beside_a_paper = name in OF_A_PAPER
-    assert drawn.figure.get_figwidth() == (style.PAGE_WIDTH if beside_a_paper else style.COLUMN_WIDTH)
-    assert any(axes.has_data() for axes in drawn.figure.axes)
+    assert drawing.figure.get_figwidth() == (style.PAGE_WIDTH if beside_a_paper else style.COLUMN_WIDTH)
+    assert any(axes.has_data() for axes in drawing.figure.axes)
 
 
 @pytest.mark.parametrize("name", ["all_norms", "cost"])
 def test_figures_of_many_norms_are_drawn_from_some(make_run: Any, tmp_path: Path, name: str) -> None:
     fill(make_run, tmp_path, name)
-    runs = collect.runs(tmp_path)[0]
-    drawn = cost.cost(runs, profile(tmp_path)) if name == "cost" else figures.FIGURES[name](runs)
-    assert any(axes.has_data() for axes in drawn.figure.axes)
-    assert drawn.missing != []
+    runs = collected.runs(tmp_path)[0]
+    drawing = cost(runs, profile(tmp_path)) if name == "cost" else FIGURES[name](runs)
+    assert any(axes.has_data() for axes in drawing.figure.axes)
+    assert drawing.missing != []
 
 
 @pytest.mark.parametrize("name", ["gn_fig5", "brn_fig", "mabn_fig", "cost"])
@@ -115,9 +118,9 @@ def test_the_same_records_give_the_same_bytes(make_run: Any, tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", [name for name in OF_A_PAPER if name != "brn_fig"])
 def test_without_runs_the_published_curves_stand_alone(name: str) -> None:
-    drawn = figures.FIGURES[name](collect.no_runs())
-    assert any(axes.has_data() for axes in drawn.figure.axes)
-    assert drawn.missing != []
+    drawing = FIGURES[name](collected.no_runs())
+    assert any(axes.has_data() for axes in drawing.figure.axes)
+    assert drawing.missing != []
 
 
 @pytest.mark.parametrize("name", ["gn_fig6", "cbn_window", "cbn_burnin", "brn_fig", "mabn_fig", "wj_ema", "all_norms"])
@@ -125,27 +128,27 @@ def test_a_figure_with_nothing_to_draw_says_which_runs_to_make(name: str) -> Non
     with pytest.raises(
         ConfigError, match=f"no runs for {name} yet; make them with python -m normbench -m experiment={name}"
     ):
-        figures.FIGURES[name](collect.no_runs())
+        FIGURES[name](collected.no_runs())
 
 
 def test_a_figure_of_other_data_without_its_norms_is_not_the_papers_alone(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, norm="ebn")
-    runs = collect.runs(tmp_path)[0]
+    runs = collected.runs(tmp_path)[0]
     for name in ("gn_fig1", "gn_fig4", "wj_fig", "evonorm_fig"):
         with pytest.raises(ConfigError, match=f"no runs for {name} yet"):
-            figures.FIGURES[name](runs)
+            FIGURES[name](runs)
 
 
 def test_a_filter_for_a_papers_data_without_runs_draws_the_paper_alone(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path)
-    assert figures.runs_of(str(tmp_path), ["data=imagenet", "norm=bn"]).empty
+    assert named.runs_of(str(tmp_path), ["data=imagenet", "norm=bn"]).empty
     with pytest.raises(ConfigError, match="data=imagnet: no such run"):
-        figures.runs_of(str(tmp_path), ["data=imagnet"])
+        named.runs_of(str(tmp_path), ["data=imagnet"])
 
 
 def test_recalled_numbers_are_hollow_and_read_ones_are_not() -> None:
     def faces(name: str) -> set[str]:
-        (axes,) = figures.FIGURES[name](collect.no_runs()).figure.axes
+        (axes,) = FIGURES[name](collected.no_runs()).figure.axes
         return {str(line.get_markerfacecolor()) for line in axes.lines}
 
     assert faces("cbn_fig1") == {"white"}
@@ -165,7 +168,7 @@ class Refuse(importlib.abc.MetaPathFinder):
         if name.split(".")[0] in ("torch", "torchvision"):
             raise ImportError(f"{name} is not installed here")
 sys.meta_path.insert(0, Refuse())
-from normbench.study import collect, figures, tables
+from normbench import collect, figures, tables
 runs, out = sys.argv[1:]
 collect.main(["--runs", runs, "--out", out])
 figures.main(["demo", "gn_fig4", "all_norms", "--runs", runs, "--out", out])
@@ -182,12 +185,12 @@ def test_everything_works_where_torch_is_not_installed(make_run: Any, tmp_path: 
     assert {"collected.csv", "demo.pdf", "gn_fig4.svg", "all_norms.png", "gn_table1.tex", "summary.csv"} <= written
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_one_run_of_another_grid_is_drawn_or_the_figure_says_what_it_lacks(
     name: str, make_run: Any, tmp_path: Path
 ) -> None:
     make_run(tmp_path, batch=2)
     try:
-        figures.FIGURES[name](collect.runs(tmp_path)[0])
+        FIGURES[name](collected.runs(tmp_path)[0])
     except ConfigError as e:
         assert "make them with" in str(e) or "goes on" in str(e) or "profile" in str(e), str(e)

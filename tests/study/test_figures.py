@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
+from normbench import figures
 from normbench.config import ConfigError
-from normbench.study import collect, figures, style
-from normbench.study.drawn import Drawn
+from normbench.study.figures.by_name import FIGURES
+from normbench.study.figures.demo import demo
+from normbench.study.figures.drawing import Drawing
+from normbench.study.figures.group_norm_2018 import gn_fig1
+from normbench.study.figures.looks import looks_of
+from normbench.study.read import collected
 
 ERRORS = {32: 7.6, 16: 7.3, 8: 7.2, 4: 7.8, 2: 9.1, 1: 33.4}  # of a prototype
 
@@ -27,14 +32,14 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def draw(name: str, root: Path) -> Drawn:
-    return figures.FIGURES[name](collect.runs(root)[0])
+def draw(name: str, root: Path) -> Drawing:
+    return FIGURES[name](collected.runs(root)[0])
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process(make_run: Any, tmp_path: Path) -> None:
     runs = demo_runs(make_run, tmp_path / "runs")
     figures.main(["demo", "--runs", str(runs), "--out", str(tmp_path / "one")])
-    program = "import sys; from normbench.study.figures import main; main(sys.argv[1:])"
+    program = "import sys; from normbench.figures import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "demo", "--runs", str(runs), "--out", str(tmp_path / "two")]
     subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
     assert list(digests(tmp_path / "one")) == ["demo.pdf", "demo.png", "demo.svg"]
@@ -52,15 +57,18 @@ def test_the_users_own_matplotlib_settings_change_nothing(make_run: Any, tmp_pat
 
 
 def test_the_curve_goes_through_the_means_and_the_batch_free_level_across(make_run: Any, tmp_path: Path) -> None:
-    drawn = draw("demo", demo_runs(make_run, tmp_path))
-    (axes,) = drawn.figure.axes
+    drawing = draw("demo", demo_runs(make_run, tmp_path))
+    (axes,) = drawing.figure.axes
     heights = [[round(float(y), 2) for y in line.get_ydata()] for line in axes.lines]
     assert [round(error + 0.05, 2) for error in ERRORS.values()] in heights
     assert [10.95, 10.95] in heights
     left, right = axes.get_xlim()
     assert left > 32 > 1 > right  # decreasing to the right
-    assert drawn.missing == []
-    assert [text.get_text() for text in drawn.figure.legends[0].get_texts()] == ["BN (n = 2)", "GN, any batch (n = 2)"]
+    assert drawing.missing == []
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == [
+        "BN (n = 2)",
+        "GN, any batch (n = 2)",
+    ]
 
 
 def test_one_blow_up_makes_the_scale_logarithmic_and_nothing_else_does(make_run: Any, tmp_path: Path) -> None:
@@ -92,10 +100,10 @@ def test_a_diverged_cell_is_marked_and_not_missing(make_run: Any, tmp_path: Path
             )
     for seed in (0, 1):
         make_run(tmp_path, norm="gn", seed=seed, error=10.9, batch_free=True)
-    drawn = draw("demo", tmp_path)
-    assert drawn.missing == []
-    assert "diverged" in [text.get_text() for text in drawn.figure.axes[0].texts]
-    crosses = [line for line in drawn.figure.axes[0].lines if line.get_marker() == "x"]
+    drawing = draw("demo", tmp_path)
+    assert drawing.missing == []
+    assert "diverged" in [text.get_text() for text in drawing.figure.axes[0].texts]
+    crosses = [line for line in drawing.figure.axes[0].lines if line.get_marker() == "x"]
     assert [list(map(float, line.get_xdata())) for line in crosses] == [[1.0]]
 
 
@@ -115,12 +123,15 @@ def test_the_papers_curve_lies_beneath_ours_where_data_and_network_are_its_own_e
 
 
 def test_without_runs_the_papers_curve_stands_alone(tmp_path: Path) -> None:
-    drawn = figures.gn_fig1(collect.no_runs())
-    assert [text.get_text() for text in drawn.figure.legends[0].get_texts()] == ["BN, Wu & He 2018", "GN, Wu & He 2018"]
+    drawing = gn_fig1(collected.no_runs())
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == [
+        "BN, Wu & He 2018",
+        "GN, Wu & He 2018",
+    ]
     with pytest.raises(
         ConfigError, match="no runs on data=digits yet; make them with python -m normbench -m experiment"
     ):
-        figures.demo(collect.no_runs())
+        demo(collected.no_runs())
 
 
 def test_unlike_runs_share_no_figure_and_the_demo_says_what_it_left_out(make_run: Any, tmp_path: Path) -> None:
@@ -143,7 +154,7 @@ def test_an_unknown_figure_is_one_line_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_norms_look_different_and_a_stranger_looks_the_same_every_time() -> None:
-    looks = style.looks(["bn", "gn", "ln", "in", "syncbn", "frozen", "none", "gn-groups8", "brandnew"])
+    looks = looks_of(["bn", "gn", "ln", "in", "syncbn", "frozen", "none", "gn-groups8", "brandnew"])
     assert len({(look.color, look.marker, look.line) for look in looks.values()}) == len(looks)
     assert looks["gn-groups8"].name == "GN groups8"
-    assert style.looks(["gn", "brandnew", "gn-groups8"])["brandnew"] == looks["brandnew"]
+    assert looks_of(["gn", "brandnew", "gn-groups8"])["brandnew"] == looks["brandnew"]

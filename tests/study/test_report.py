@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from normbench import records
-from normbench.study import collect, report, report_items, report_svg, style
+from normbench import records, report
+from normbench.study.figures import layout
+from normbench.study.read import collected
+from normbench.study.report import curve_svg, figure_svg, items
 
 HOSTILE = "<script>document.title='owned'</script>\"'><img src=x onerror=alert(1)>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -56,8 +58,8 @@ def text(written: Path) -> str:
 @pytest.fixture
 def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the figures are not what is tested, one is enough."""
-    monkeypatch.setattr(report_items, "FIGURES", {"gn_fig1": report_items.FIGURES["gn_fig1"]})
-    monkeypatch.setattr(report_items, "TABLES", {})
+    monkeypatch.setattr(items, "FIGURES", {"gn_fig1": items.FIGURES["gn_fig1"]})
+    monkeypatch.setattr(items, "TABLES", {})
 
 
 class Elements(HTMLParser):
@@ -101,7 +103,7 @@ def test_the_ids_of_several_figures_do_not_meet(text: str) -> None:
 
 def test_the_same_records_give_the_same_bytes_in_another_process(written: Path, text: str, tmp_path: Path) -> None:
     runs = written.parent / "runs"
-    program = "import sys; from normbench.study.report import main; main(sys.argv[1:])"
+    program = "import sys; from normbench.report import main; main(sys.argv[1:])"
     options = ["--runs", str(runs), "--out", str(tmp_path / "two"), "--profile", str(runs / "profile.csv")]
     command = [sys.executable, "-c", program, *options]
     subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
@@ -180,13 +182,10 @@ def test_variants_of_a_norm_are_filtered_by_its_name_and_like_gaps_are_said_toge
 
 
 def test_every_figure_and_table_is_there_for_each_data_set_or_a_reason_given(written: Path) -> None:
-    runs = collect.runs(written.parent / "runs")[0]
-    figures, not_drawn = report_items.figures(runs, written.parent / "profile.csv")
-    tables, not_filled = report_items.tables(runs)
-    for names, made, not_made in (
-        (report_items.FIGURES, figures, not_drawn),
-        (report_items.TABLES, tables, not_filled),
-    ):
+    runs = collected.runs(written.parent / "runs")[0]
+    figures, not_drawn = items.figures(runs, written.parent / "profile.csv")
+    tables, not_filled = items.tables(runs)
+    for names, made, not_made in ((items.FIGURES, figures, not_drawn), (items.TABLES, tables, not_filled)):
         accounted = [(it.name, it.data) for it in [*made, *not_made]]
         assert sorted(accounted) == sorted((name, data) for name in names for data in ("digits", "cifar10"))
         assert all(it.reason for it in not_made)
@@ -211,33 +210,33 @@ def test_no_run_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_learning_curve_falls_where_the_error_falls_and_ends_where_the_run_ended() -> None:
-    drawn = report_svg.curve([1, 2, 3], {"validation": [50.0, 20.0, 10.0]}, planned=5, color="#0072b2")
+    drawn = curve_svg.curve([1, 2, 3], {"validation": [50.0, 20.0, 10.0]}, planned=5, color="#0072b2")
     points = re.search(r'<polyline[^>]*points="([^"]+)"', drawn)
     assert points
     places = [tuple(map(float, pair.split(","))) for pair in points[1].split()]
     assert [x for x, _ in places] == sorted(x for x, _ in places)
     assert [y for _, y in places] == sorted(y for _, y in places)  # down the page
-    right = report_svg.WIDTH - report_svg.RIGHT
-    assert places[-1][0] == pytest.approx((report_svg.LEFT + right) / 2, abs=0.1)  # epoch 3 of 5
-    assert report_svg.curve([1], {"validation": [None]}, planned=5, color="#0072b2") == ""
+    right = curve_svg.WIDTH - curve_svg.RIGHT
+    assert places[-1][0] == pytest.approx((curve_svg.LEFT + right) / 2, abs=0.1)  # epoch 3 of 5
+    assert curve_svg.curve([1], {"validation": [None]}, planned=5, color="#0072b2") == ""
 
 
 def test_an_error_of_zero_and_a_constant_one_have_a_place() -> None:
     for values in ([5.0, 0.0], [7.0, 7.0], [0.003, 99.0]):
-        drawn = report_svg.curve([1, 2], {"validation": values}, planned=2, color="#000000")
+        drawn = curve_svg.curve([1, 2], {"validation": values}, planned=2, color="#000000")
         assert "nan" not in drawn
         assert "inf" not in drawn
         heights = [float(y) for y in re.findall(r"[\d.]+,([-\d.]+)", drawn)]
-        assert all(0 <= y <= report_svg.HEIGHT for y in heights)
+        assert all(0 <= y <= curve_svg.HEIGHT for y in heights)
 
 
 def test_neutral_colours_follow_the_page_and_a_norms_own_stays() -> None:
-    assert report_svg.themed("#000000") == "color-mix(in srgb, var(--ink) 100%, var(--paper))"
-    assert report_svg.themed("#ffffff") == "color-mix(in srgb, var(--ink) 0%, var(--paper))"
-    assert report_svg.themed("#0072b2") == "color-mix(in srgb, #0072b2 var(--own), var(--ink))"
-    figure, axes = style.new_axes()
+    assert figure_svg.themed("#000000") == "color-mix(in srgb, var(--ink) 100%, var(--paper))"
+    assert figure_svg.themed("#ffffff") == "color-mix(in srgb, var(--ink) 0%, var(--paper))"
+    assert figure_svg.themed("#0072b2") == "color-mix(in srgb, #0072b2 var(--own), var(--ink))"
+    figure, axes = layout.new_axes()
     axes.plot([1, 2], color="#0072b2")
-    assert not re.search(r"(?:fill|stroke): #(?!0072b2)", report_svg.inline(figure, "f0", "a line"))
+    assert not re.search(r"(?:fill|stroke): #(?!0072b2)", figure_svg.inline(figure, "f0", "a line"))
 
 
 # ---------------------------------------------------------------------------- in a browser

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from normbench.config import ConfigError
-from normbench.study import collect, selection, stats
+from normbench.study.read import collected, selection, stats
 
 
 def test_mean_sd_and_interval_are_those_worked_out_by_hand() -> None:
@@ -45,7 +45,7 @@ def test_runs_that_differ_in_more_than_the_seed_share_no_mean(make_run: Any, tmp
     make_run(tmp_path, seed=1)
     make_run(tmp_path, seed=0, recipe__epochs=30)
     make_run(tmp_path, seed=1, precision="bf16")
-    runs, _ = collect.runs(tmp_path)
+    runs, _ = collected.runs(tmp_path)
     with pytest.raises(ConfigError) as error:
         stats.mean_over_seeds(runs)
     assert str(error.value) == (
@@ -59,17 +59,17 @@ def test_runs_that_differ_in_more_than_the_seed_share_no_mean(make_run: Any, tmp
 def test_what_is_off_does_not_differ_from_what_was_not_there_yet(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, seed=0)
     make_run(tmp_path, seed=1, recipe__of_a_later_version=False)
-    assert stats.mean_over_seeds(collect.runs(tmp_path)[0]).n == 2
+    assert stats.mean_over_seeds(collected.runs(tmp_path)[0]).n == 2
     make_run(tmp_path, seed=2, recipe__of_a_later_version=True)
     with pytest.raises(ConfigError, match=r"recipe.of_a_later_version \(1, null\)|recipe.of_a_later_version"):
-        stats.mean_over_seeds(collect.runs(tmp_path)[0])
+        stats.mean_over_seeds(collected.runs(tmp_path)[0])
 
 
 def test_one_run_in_two_folders_is_refused(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     make_run(tmp_path / "b")
     with pytest.raises(ConfigError, match="are one run"):
-        stats.mean_over_seeds(collect.runs(tmp_path)[0])
+        stats.mean_over_seeds(collected.runs(tmp_path)[0])
 
 
 def test_diverged_and_unfinished_runs_are_counted_and_not_averaged(make_run: Any, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_diverged_and_unfinished_runs_are_counted_and_not_averaged(make_run: Any
     make_run(tmp_path, batch=1, seed=1, error=None, state="diverged")
     make_run(tmp_path, batch=1, seed=2, error=99.0, state="cut")
     make_run(tmp_path, norm="gn", seed=0, error=10.0, batch_free=True)
-    bn, gn = stats.against_batch(collect.runs(tmp_path)[0])
+    bn, gn = stats.against_batch(collected.runs(tmp_path)[0])
     assert (bn.norm, bn.batch, bn.over_seeds.mean, bn.diverged, bn.unfinished, bn.finished) == ("bn", 1, 30.0, 1, 1, 2)
     assert (gn.norm, gn.batch, gn.over_seeds.mean) == ("gn", None, 10.0)
 
@@ -86,17 +86,17 @@ def test_a_figure_may_vary_what_the_protocol_derives_and_nothing_else(make_run: 
     per_worker = {"protocol__name": "per_worker", "workers": 8}
     make_run(tmp_path, batch=4, sgd_batch=32, **per_worker)
     make_run(tmp_path, batch=2, sgd_batch=16, **per_worker)
-    assert [cell.batch for cell in stats.against_batch(collect.runs(tmp_path)[0])] == [4, 2]
+    assert [cell.batch for cell in stats.against_batch(collected.runs(tmp_path)[0])] == [4, 2]
     make_run(tmp_path, batch=1)  # of the other protocol
     with pytest.raises(ConfigError, match=r"cannot share a figure: they differ in protocol \(fixed_sgd, per_worker\)"):
-        stats.against_batch(collect.runs(tmp_path)[0])
+        stats.against_batch(collected.runs(tmp_path)[0])
 
 
 def test_filters_are_written_as_on_the_command_line_of_a_run(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, batch=4)
     make_run(tmp_path, batch=2, recipe__nesterov=True)
     make_run(tmp_path, norm="gn", batch_free=True)
-    runs, _ = collect.runs(tmp_path)
+    runs, _ = collected.runs(tmp_path)
 
     def batches(*filters: str) -> list[int]:
         return list(selection.select(runs, filters)["batch"].fillna(0))
@@ -117,4 +117,4 @@ def test_the_commonest_setting_is_the_one_with_most_runs(make_run: Any, tmp_path
     make_run(tmp_path, batch=4, recipe__epochs=1)
     for batch in (4, 2):
         make_run(tmp_path, batch=batch)
-    assert list(selection.commonest(collect.runs(tmp_path)[0])["recipe.epochs"]) == [15, 15]
+    assert list(selection.commonest(collected.runs(tmp_path)[0])["recipe.epochs"]) == [15, 15]

@@ -7,8 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from normbench import tables
 from normbench.config import ConfigError
-from normbench.study import collect, table, tables
+from normbench.study.read import collected
+from normbench.study.tables import table
+from normbench.study.tables.by_name import TABLES
 
 PAPER = {
     "data__name": "imagenet",
@@ -26,7 +29,7 @@ def rows(made: table.Table) -> dict[str, dict[str, Any]]:
 def test_ours_stand_beside_the_papers_with_the_difference(make_run: Any, tmp_path: Path) -> None:
     for seed, error in enumerate((23.7, 23.9)):
         make_run(tmp_path, seed=seed, error=error, **PAPER)
-    made = tables.TABLES["gn_table1"](collect.runs(tmp_path)[0])
+    made = TABLES["gn_table1"](collected.runs(tmp_path)[0])
     bn, gn = rows(made)["BN"], rows(made)["GN"]
     assert (round(bn["ours"], 2), bn["n"], bn["published"], round(bn["difference"], 2)) == (23.8, 2, 23.6, 0.2)
     assert (gn["n"], gn["published"], round(gn["published - BN"], 1)) == (0, 24.1, 0.5)
@@ -37,11 +40,11 @@ def test_ours_stand_beside_the_papers_with_the_difference(make_run: Any, tmp_pat
 
 def test_no_difference_is_taken_to_another_network_or_to_a_recalled_number(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path / "digits")
-    made = tables.TABLES["gn_table1"](collect.runs(tmp_path / "digits")[0])
+    made = TABLES["gn_table1"](collected.runs(tmp_path / "digits")[0])
     assert made.numbers["difference"].isna().all()
     assert "so no difference is taken" in made.caption
     make_run(tmp_path / "r18", error=30.0, **{**PAPER, "model__name": "resnet18"})
-    recalled = tables.TABLES["cbn_table"](collect.runs(tmp_path / "r18")[0])
+    recalled = TABLES["cbn_table"](collected.runs(tmp_path / "r18")[0])
     assert recalled.numbers["difference"].isna().all()
     assert recalled.text.loc["BN"]["published"].endswith("†")
 
@@ -50,7 +53,7 @@ def test_table_2_has_the_paired_difference_of_each_size(make_run: Any, tmp_path:
     for seed in (0, 1):
         make_run(tmp_path, batch=2, seed=seed, error=12.0 + seed)
         make_run(tmp_path, norm="gn", seed=seed, error=10.0 + seed, batch_free=True)
-    made = tables.TABLES["gn_table2"](collect.runs(tmp_path)[0])
+    made = TABLES["gn_table2"](collected.runs(tmp_path)[0])
     at_2 = rows(made)["2"]
     assert (at_2["GN - BN"], at_2["GN - BN low"], at_2["GN - BN high"]) == (-2.0, -2.0, -2.0)
     assert round(at_2["published GN - BN"], 1) == -10.6
@@ -58,7 +61,7 @@ def test_table_2_has_the_paired_difference_of_each_size(make_run: Any, tmp_path:
 
 
 def test_table_3_without_runs_is_the_papers(tmp_path: Path) -> None:
-    made = tables.TABLES["gn_table3"](collect.no_runs())
+    made = TABLES["gn_table3"](collected.no_runs())
     found = rows(made)
     assert (found["32 groups"]["published"], found["32 groups"]["published - best"]) == (24.1, 0.0)
     assert round(found["1 channel per group"]["published - best"], 1) == 4.2
@@ -69,7 +72,7 @@ def test_table_3_shows_the_papers_groups_that_our_network_cannot_have_but_misses
     make_run: Any, tmp_path: Path
 ) -> None:
     make_run(tmp_path, norm="gn-groups8", norm__groups=8, error=10.0, batch_free=True)
-    made = tables.TABLES["gn_table3"](collect.runs(tmp_path)[0])
+    made = TABLES["gn_table3"](collected.runs(tmp_path)[0])
     ours, theirs, *_ = made.text.columns
     assert (made.text.loc["32 groups", ours], made.text.loc["32 groups", theirs]) == ("", "24.10")
     assert (made.text.loc["16 groups", ours], made.text.loc["8 groups", ours]) == ("missing", "10.00 (1)")
@@ -77,7 +80,7 @@ def test_table_3_shows_the_papers_groups_that_our_network_cannot_have_but_misses
 
 def test_a_table_says_of_each_column_and_row_what_it_is_of(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path)
-    made = tables.TABLES["gn_table2"](collect.runs(tmp_path)[0])
+    made = TABLES["gn_table2"](collected.runs(tmp_path)[0])
     assert list(made.text.columns)[:2] == ["BN ours, digits", "BN published, ImageNet"]
     assert not any("difference" in column for column in made.text)
     assert "ours: digits, cifar_resnet8, SGD batch of 64" in made.caption
@@ -89,8 +92,8 @@ def test_a_table_says_of_each_column_and_row_what_it_is_of(make_run: Any, tmp_pa
 
 def test_a_wide_table_spans_both_columns_and_none_is_wider_than_its_line(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path)
-    runs = collect.runs(tmp_path)[0]
-    assert r"\begin{table*}[t]" in tables.TABLES["gn_table2"](runs).latex()
+    runs = collected.runs(tmp_path)[0]
+    assert r"\begin{table*}[t]" in TABLES["gn_table2"](runs).latex()
     narrow = table.Table(
         "t", pd.DataFrame({"norm": ["BN"], "1": ["7.5"]}).set_index("norm"), pd.DataFrame(), "c", "demo"
     )
@@ -104,7 +107,7 @@ def test_the_summary_puts_the_most_robust_first_and_leaves_variants_out(make_run
         make_run(tmp_path, norm="bn-momentum0.5", batch=batch, error=error)
     make_run(tmp_path, norm="gn", error=10.0, batch_free=True)
     make_run(tmp_path, norm="frn", error=9.0, batch_free=True)
-    made = tables.TABLES["summary"](collect.runs(tmp_path)[0])
+    made = TABLES["summary"](collected.runs(tmp_path)[0])
     assert list(made.text.index) == ["FRN", "GN", "BN"]  # of equals the better
     assert made.text.loc["GN"]["robustness"] == "0.00"
 

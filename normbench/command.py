@@ -1,0 +1,67 @@
+"""What the commands have in common: their parser, their terminal, and errors of one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from normbench.config import ConfigError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def bare_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The argument parser of `python -m normbench.<name>`."""
+    return _Parser(prog=f"python -m normbench.{name}", description=description)
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The argument parser of a command that reads runs."""
+    made = bare_parser(name, description)
+    made.add_argument("--runs", default="results/runs", metavar="DIR", help="the folder of runs (%(default)s)")
+    return made
+
+
+def names_and_filters(words: list[str]) -> tuple[list[str], list[str]]:
+    """What was typed in any order: names, and filters, which are key=value."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
+def file_at(out: str, name: str) -> Path:
+    """The file to write to, its folder made; out: the file, or the folder to hold `name`."""
+    path = Path(out)
+    if path.is_dir() or not path.suffix:
+        path = path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def terminal() -> Console:
+    """Where tables and lines go. A pipe has no width, and 80 columns would fold every table."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
+
+
+def say_skipped(problems: Iterable[object]) -> None:
+    """Names the folders that could not be read as runs."""
+    for problem in problems:
+        print(f"skipped {problem}", file=sys.stderr)
+
+
+def run(main: Callable[[], None]) -> int:
+    """Runs a command and returns its exit code: 1, after one line, for what the user can mend."""
+    try:
+        main()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return 1
+    return 0

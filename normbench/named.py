@@ -1,0 +1,99 @@
+"""What `figures` and `tables`, the commands that make things by name, have in common.
+
+python -m normbench.figures NAME... key=value... --runs DIR --out DIR
+"""
+
+import argparse
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from normbench import command
+from normbench.config import ConfigError
+from normbench.hints import nearest
+from normbench.study.read import collected, experiments, published
+from normbench.study.read.missing import in_short
+from normbench.study.read.selection import select
+
+
+@dataclass(frozen=True)
+class Made:
+    """A figure or a table that was written, and what its command says of it."""
+
+    written: list[Path]
+    numbers: pd.DataFrame | None  # as text
+    notes: list[str]
+    missing: list[str]  # in words
+    experiment: str  # that fills what is missing,
+    fill: list[str]  # with these further commands
+
+
+def parser(kind: str, names: Collection[str], description: str) -> argparse.ArgumentParser:
+    """The argument parser of the command; kind: "figure" or "table"."""
+    reader = command.parser(f"{kind}s", description)
+    reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=f"of {', '.join(names)}; filters of runs")
+    reader.add_argument("--out", default=f"results/{kind}s", metavar="DIR", help="where to write them (%(default)s)")
+    return reader
+
+
+def make_all(
+    kind: str, names: Collection[str], options: argparse.Namespace, make: Callable[[str, pd.DataFrame], Made]
+) -> None:
+    """Makes each figure or table asked for; prints its numbers, notes, what it lacks, its files.
+
+    Raises ConfigError where none is asked for or a name is unknown, before any is made.
+    """
+    asked, filters = command.names_and_filters(options.what)
+    if not asked:
+        raise ConfigError(f"which {kind}? one or more of {', '.join(names)}")
+    for name in asked:
+        if name not in names:
+            raise ConfigError(f"{name}: no such {kind}{nearest(name, names)}; one of {', '.join(names)}")
+    runs = runs_of(options.runs, filters)
+    console = command.terminal()
+    for name in asked:
+        made = make(name, runs)
+        if made.numbers is not None:
+            console.print(_as_text(name, made.numbers))
+        for note in made.notes:
+            console.print(note, markup=False)
+        if made.missing:
+            console.print(f"missing: {', '.join(in_short(made.missing))}", markup=False)
+            for line in [*experiments.commands(made.experiment, _settings(runs, filters)), *made.fill]:
+                console.print(f"fill it: {line}", markup=False)
+        console.print(f"wrote {', '.join(map(str, made.written))}", markup=False)
+
+
+def runs_of(folder: str, filters: list[str]) -> pd.DataFrame:
+    """The runs under a folder that match the filters; what is no run is named on stderr.
+
+    None where a filter asks for a paper's data or network of which there is no run: then the
+    paper's numbers are shown alone.
+    """
+    runs, problems = collected.runs(folder) if Path(folder).is_dir() else (collected.no_runs(), [])
+    command.say_skipped(problems)
+    for text in filters:
+        key, _, value = text.partition("=")
+        column = {"data": "dataset", "model": "model"}.get(key)
+        if column and value in set(published.load()[column]) and value not in set(runs[key]):
+            return runs[:0]
+    return select(runs, filters) if len(runs) else runs
+
+
+def _as_text(title: str, numbers: pd.DataFrame) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(str(numbers.index.name or ""), justify="right")
+    for heading in numbers.columns:
+        table.add_column(str(heading), justify="right")
+    for at, row in zip(numbers.index, numbers.itertuples(index=False), strict=True):
+        table.add_row(str(at), *map(str, row))
+    return table
+
+
+def _settings(runs: pd.DataFrame, filters: list[str]) -> list[str]:
+    """The filters, and the data and network of the runs where no filter says them."""
+    said = {text.partition("=")[0] for text in filters}
+    return [*filters, *(f"{key}={runs[key].iloc[0]}" for key in ("data", "model") if len(runs) and key not in said)]

@@ -1,0 +1,69 @@
+"""The rules on what follows from the typed values.
+
+A broken one is a ConfigError: rule, value, what to type. No torch.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from normbench import facts
+from normbench.config import ConfigError, Data
+from normbench.hints import divisors
+from normbench.runs import Run
+
+
+def check_train_size(run: Run, train_images: int) -> None:
+    """An epoch has at least one step. Asked again once a folder's images are counted."""
+    if run.data.train_images is not None and (run.data.train_size or 0) > run.data.train_images:
+        raise ConfigError(
+            f"data.train_size={run.data.train_size} is more than the {run.data.train_images} training images "
+            f"of {run.data.name}"
+        )
+    if run.sgd_batch > train_images:
+        raise ConfigError(
+            f"sgd_batch={run.sgd_batch} (batch={run.batch} x workers={run.workers}) is larger than the "
+            f"training set of {train_images} images; use a smaller batch, workers or sgd_batch"
+        )
+
+
+def check_world_size(run: Run, world_size: int) -> None:
+    """Every rank must play the same number of virtual workers."""
+    if run.workers % world_size:
+        raise ConfigError(
+            f"the {world_size} processes must divide workers={run.workers} evenly; start {divisors(run.workers)} of them "
+            f"(--nproc_per_node), or choose workers={math.lcm(run.workers, world_size)}"
+        )
+
+
+def check_labels(run: Run) -> None:
+    """A worker's batch holds as many images of each of its labels."""
+    k, batch, classes = run.data.labels_per_batch, run.batch, run.data.num_classes
+    if k is None:
+        return
+    if batch % k:
+        fits = ", ".join(str(d) for d in range(1, min(batch, classes) + 1) if batch % d == 0)
+        raise ConfigError(f"data.labels_per_batch={k} must divide batch={batch}, as many images of each; one of {fits}")
+    if k > classes:
+        raise ConfigError(f"data.labels_per_batch={k} is more than the {classes} classes of {run.data.name}")
+
+
+def with_classes_counted(data: Data) -> Data:
+    """The data with its folder's number of classes, which tells runs on two folders apart.
+
+    Raises ConfigError where data.root lacks the folders that the data set needs, unless they are to
+    be downloaded.
+    """
+    known = facts.of(data.name)
+    if data.download:
+        return data
+    root = Path(str(data.root)).expanduser()
+    for path in (root / folder for folder in known.folders):
+        if data.root is None or not path.is_dir():
+            seen = f"no folder {path}" if data.root is not None else "no folder given"
+            raise ConfigError(
+                f"data={data.name} data.root={data.root}: {seen}; set data.root=FOLDER that holds {known.layout}"
+            )
+    if not known.class_folders:
+        return data
+    return replace(data, num_classes=sum(path.is_dir() for path in (root / "train").iterdir()))

@@ -1,0 +1,36 @@
+"""The demonstration: error against batch on the embedded digits."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from normbench.config import ConfigError
+from normbench.study.figures import error_vs_batch
+from normbench.study.figures.drawing import Drawing
+from normbench.study.read import experiments
+from normbench.study.read.belonging import belonging, is_of, without_variants
+from normbench.study.read.selection import commonest, differing, setting_free
+
+LEGIBLE = 10  # norms in one figure of curves
+
+
+def demo(runs: pd.DataFrame) -> Drawing:
+    """Error against batch on the embedded digits; of several settings the one with most runs.
+
+    Every norm there is, or those of its experiment where more curves could not be told apart.
+    """
+    digits = runs[runs["data"] == "digits"]
+    if digits.empty:
+        raise ConfigError(f"no runs on data=digits yet; make them with {experiments.commands('demo')[0]}")
+    shown, remarks = digits, []
+    if digits["norm"].nunique() > LEGIBLE:
+        wanted = experiments.read("demo")
+        shown = digits.loc[[is_of(label, wanted) for label in digits["norm"]]]
+        others = set(without_variants(digits)["norm"]) - set(shown["norm"])
+        remarks = [f"left out: {len(others)} more norms, which figure all_norms shows"] if others else []
+        shown = belonging(shown, "demo")[0]
+    chosen = commonest(shown)
+    fields = differing(shown, setting_free(shown))
+    if fields:
+        remarks.append(f"left out: {len(shown) - len(chosen)} runs that differ from these in {', '.join(fields)}")
+    return replace(error_vs_batch.draw(chosen, experiments.grid("demo", chosen)), remarks=remarks)

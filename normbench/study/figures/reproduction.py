@@ -1,0 +1,28 @@
+"""A paper's figure of error against batch, ours with the paper's own curves."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from normbench.study.figures import error_vs_batch
+from normbench.study.figures.drawing import Drawing
+from normbench.study.read import experiments, published
+from normbench.study.read.belonging import belonging
+
+
+def reproduce(runs: pd.DataFrame, name: str, paper: str, item: str, network: str) -> Drawing:
+    """Our runs of the experiment `name` with a paper's numbers of the same norms.
+
+    The paper's lie beneath ours where they are of the same data and network. Else those of
+    `network` on ImageNet stand beside ours; without runs they stand alone. Raises ConfigError where
+    the runs at hand are of other data and none of them belongs.
+    """
+    own, remarks = belonging(runs, name)
+    if own.empty and len(runs) and not published.curve(paper, item, *runs[["data", "model"]].iloc[0]).size:
+        raise experiments.none_yet(name)
+    data, model = own[["data", "model"]].iloc[0] if len(own) else ("imagenet", network)
+    theirs = published.curve(paper, item, data, model)
+    apart = theirs.empty
+    theirs = published.as_errors(published.curve(paper, item, "imagenet", network) if apart else theirs)
+    theirs = theirs[theirs["norm"].isin([*experiments.read(name).norms, *own["norm"]])]
+    return replace(error_vs_batch.draw(own, experiments.grid(name, own), theirs, apart), remarks=remarks)

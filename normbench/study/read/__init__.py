@@ -1,0 +1,1 @@
+"""What is read and worked out before anything is drawn: runs, experiments, published numbers."""

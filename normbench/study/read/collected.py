@@ -1,0 +1,149 @@
+"""Run folders on disk, as two tidy tables: one row per run, and one row per epoch.
+
+Columns named like a config key hold that field (`recipe.epochs`, `norm.groups`,
+`model.options.width`); `data`, `model`, `recipe` and `protocol` hold the chosen name, `norm` the
+norm's label. A field that is off (None or False) is absent, as in a run's identity. A batch-free
+run under fixed_sgd has no `batch` and no `workers`: it serves every batch.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normbench.config import ConfigError
+from normbench.study.read import cache, folders, one_run, science
+from normbench.study.read.folders import Leaf
+from normbench.study.read.one_run import FIRST, Columns
+
+COUNTS = ("batch", "workers", "sgd_batch", "seed")  # whole numbers, some of them absent
+ABOUT_RUN = ("batch_free", "identity", "experiment", "state", "path")  # columns that are no science
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder that could not be read as a run, and why."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that a folder of runs holds."""
+
+    runs: pd.DataFrame  # one row per run, whatever its state
+    epochs: pd.DataFrame  # one row per epoch; a run that has not finished one has no row here
+    problems: list[Problem]
+
+
+def load(runs: str | Path) -> pd.DataFrame:
+    """Every epoch of every run under a folder, with the run's fields, state and path as columns.
+
+    Folders that are not runs (torn, empty, foreign, of a newer format) are skipped, each with a
+    warning that names it. Raises ConfigError where there is no such folder.
+    """
+    found = read(runs)
+    for problem in found.problems:
+        warnings.warn(f"skipped {problem}", stacklevel=2)
+    return found.epochs
+
+
+def runs(folder: str | Path) -> tuple[pd.DataFrame, list[Problem]]:
+    """Every run under a folder, one row each, and what was no run; faster than read()."""
+    found = _read(folder, with_epochs=False)
+    return found.runs, found.problems
+
+
+def no_runs() -> pd.DataFrame:
+    """A table of no runs, from which a figure of published numbers alone starts."""
+    return _table_of_runs([])
+
+
+def read(folder: str | Path) -> Collected:
+    """Everything under a folder of runs; raises ConfigError where there is no such folder."""
+    return _read(folder, with_epochs=True)
+
+
+def epochs(runs: pd.DataFrame) -> pd.DataFrame:
+    """The epochs of some runs out of the table of all."""
+    return _table_of_epochs(runs, [one_run.read_epochs(Path(path)) for path in runs["path"]])
+
+
+# ---------------------------------------------------------------------------- folders
+
+
+def _read(folder: str | Path, with_epochs: bool) -> Collected:
+    root = Path(folder)
+    if not root.is_dir():
+        raise ConfigError(f"no folder {root}; make runs with python -m normbench, or point --runs at theirs")
+    known = cache.load(root, with_epochs)
+    found: list[tuple[Leaf, str, dict[str, Any], Columns]] = []
+    problems = []
+    fresh = 0  # runs that the cache did not hold and could
+    for leaf in folders.leaves(str(root)):
+        below = leaf.path[len(str(root)) + 1 :]
+        if known.holds(leaf, below):
+            found.append((leaf, below, known.rows[below], known.epochs.get(below, {})))
+            continue
+        try:
+            row = one_run.read_run(Path(leaf.path))
+            found.append((leaf, below, row, one_run.read_epochs(Path(leaf.path)) if with_epochs else {}))
+            fresh += cache.settled(leaf)
+        except OSError as error:
+            name = Path(error.filename or leaf.path).name
+            problems.append(Problem(leaf.path, f"{error.strerror or error} ({name})"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "not a normbench record"
+            problems.append(Problem(leaf.path, reason))
+    if with_epochs and fresh:
+        cache.save(root, (entry for entry in found if cache.settled(entry[0])))
+    table = _table_of_runs([{**row, "path": leaf.path} for leaf, _, row, _ in found])
+    columns = [found[place][3] for place in table.index]
+    return Collected(table, _table_of_epochs(table, columns) if with_epochs else pd.DataFrame(), problems)
+
+
+# ---------------------------------------------------------------------------- tables
+
+
+def _table_of_runs(found: list[dict[str, Any]]) -> pd.DataFrame:
+    names = dict.fromkeys(name for row in found for name in row)
+    table = pd.DataFrame({name: [row.get(name) for row in found] for name in names})
+    if table.empty:
+        table = pd.DataFrame(columns=[*FIRST, "lr", *ABOUT_RUN])
+    settings = [name for name in science.columns(table) if name not in FIRST]
+    results = [name for name in table.columns if name not in {*FIRST, *settings, *ABOUT_RUN, "lr"}]
+    table = table.reindex(columns=[*FIRST, "lr", *sorted(settings), *ABOUT_RUN[:-1], *results, "path"])
+    for name in COUNTS:
+        table[name] = table[name].astype("Int64")
+    table["batch_free"] = table["batch_free"].astype(bool)
+    # largest batch first, as the papers print it; the order on disk is that of the file system
+    order = ["data", "model", "norm", "protocol", "batch", "seed", "path"]
+    keys = table[order].assign(batch=-table["batch"])
+    return table.loc[keys.sort_values(order, na_position="first").index]
+
+
+def _table_of_epochs(table: pd.DataFrame, columns: Sequence[Columns]) -> pd.DataFrame:
+    """One row per epoch, the runs in the order of the table, each run's fields repeated."""
+    counts = [len(run["epoch"]) if "epoch" in run else 0 for run in columns]
+    names = dict.fromkeys(name for run in columns for name in run)
+    own = {name: _joined([run.get(name) for run in columns], counts) for name in names}
+    run_columns = [*science.columns(table), *ABOUT_RUN]
+    repeated = table[run_columns].take(np.repeat(np.arange(len(table)), counts)).reset_index(drop=True)
+    return pd.concat([repeated, pd.DataFrame({n: c for n, c in own.items() if n not in run_columns})], axis=1)
+
+
+def _joined(pieces: list[Any], counts: list[int]) -> Any:
+    """One column of all runs; where a run has no such field it is absent."""
+    absent = np.float64("nan")
+    filled = [np.full(n, absent) if piece is None else piece for piece, n in zip(pieces, counts, strict=True) if n]
+    if any(piece.dtype == object for piece in filled):
+        return pd.Series([value for piece in filled for value in piece.tolist()])
+    return np.concatenate(filled) if filled else []

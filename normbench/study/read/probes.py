@@ -1,0 +1,43 @@
+"""What was recorded inside one layer through training: probes.jsonl of the runs of a figure."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from normbench import records
+from normbench.study.read import experiments
+from normbench.study.read.belonging import belonging
+from normbench.study.read.selection import refuse_unlike
+
+
+def probed_runs(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The runs of a figure that have probes; all that were to be probed; remarks on those left out.
+
+    Raises ConfigError where none has probes, and where they differ in more than norm, batch, seed.
+    """
+    own, remarks = belonging(runs, name)
+    watched = own[own["probe.layer"].notna()] if "probe.layer" in own else own[:0]
+    probed = watched.loc[[bool(records.read_probes(Path(path))) for path in watched["path"]]]
+    if probed.empty:
+        raise experiments.none_yet(name)
+    refuse_unlike(probed, "a figure", ("seed", "norm", "batch", "workers", "sgd_batch"))
+    return probed, watched, remarks
+
+
+def first_seed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The probes of the run of the least seed, one row per step; column epochs is fractional.
+
+    Of one run, since a mean of traces would be none, and the seeds are all alike.
+    """
+    run = runs.sort_values("seed").iloc[0]
+    rows: list[dict[str, Any]] = records.read_probes(Path(run["path"]))
+    table = pd.DataFrame(rows)
+    images = table["images_seen"].max() / table["epoch"].max() if len(table) else 1
+    return table.assign(epochs=table["images_seen"] / images)
+
+
+def layer_in_words(probed: pd.DataFrame) -> str:
+    """Which layer of what was probed, and the seed that is shown."""
+    layer, model, data = probed[["probe.layer", "model", "data"]].iloc[0]
+    return f"{'The last norm' if layer == 'last' else layer} of {model} on {data}, seed {probed['seed'].min()}."

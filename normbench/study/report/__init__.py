@@ -1,0 +1,1 @@
+"""The report: everything on disk as one HTML page."""

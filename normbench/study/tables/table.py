@@ -1,0 +1,73 @@
+"""A table: its numbers for programs, its text for readers, and how both are written."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "≥": r"$\geq$", "†": r"\dag{}", "−": "$-$",
+}  # fmt: skip
+ONE_COLUMN = 45  # letters
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "\n"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row for each thing compared.
+
+    text: as printed, its index the first column. numbers: the same, unrounded but for the tail of a
+    binary difference.
+    """
+
+    name: str
+    text: pd.DataFrame
+    numbers: pd.DataFrame
+    caption: str
+    experiment: str  # that fills what is missing
+    missing: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def write(self, folder: Path) -> list[Path]:
+        """<name>.md, .csv and .tex: the same numbers, the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = {"md": self.markdown(), "csv": self.numbers.round(9).to_csv(index=False), "tex": self.latex()}
+        written = []
+        for kind, text in texts.items():
+            path = folder / f"{self.name}.{kind}"
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+        return written
+
+    def markdown(self) -> str:
+        rows = [[str(self.text.index.name), *map(str, self.text.columns)], ["---", *["---:"] * len(self.text.columns)]]
+        rows += [[str(at), *map(str, texts)] for at, texts in self._rows()]
+        body = "".join("| " + " | ".join(text.replace("|", r"\|") for text in row) + " |\n" for row in rows)
+        return f"{body}\n{self.caption}\n"
+
+    def latex(self) -> str:
+        """No wider than its line, or across both columns; needs booktabs and graphicx."""
+        letters = [[len(str(text)) for text in (head, *self.text[head])] for head in self.text]
+        wide = sum(map(max, letters)) + max(map(len, map(str, self.text.index)), default=0) > ONE_COLUMN
+        escaped = pd.DataFrame(
+            [[tex(text) for text in texts] for _, texts in self._rows()],
+            index=pd.Index([tex(at) for at in self.text.index], name=tex(self.text.index.name)),
+            columns=[tex(column) for column in self.text.columns],
+        ).reset_index()
+        body: str = escaped.style.hide(axis="index").to_latex(
+            hrules=True, column_format="l" + "r" * len(self.text.columns), caption=tex(self.caption),
+            label=f"tab:{self.name}", position="t", position_float="centering", environment="table*" if wide else "table",
+        )  # fmt: skip
+        return body.replace(r"\begin{tabular}", FITTED + r"\begin{tabular}").replace(
+            r"\end{tabular}", r"\end{tabular}}"
+        )
+
+    def _rows(self) -> list[tuple[object, tuple[object, ...]]]:
+        return list(zip(self.text.index, self.text.itertuples(index=False, name=None), strict=True))
+
+
+def tex(text: object) -> str:
+    """Text with LaTeX's own characters escaped."""
+    return re.sub("|".join(map(re.escape, _TEX)), lambda found: _TEX[found.group()], str(text))
