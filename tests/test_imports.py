@@ -181,6 +181,12 @@ def test_norms_know_no_model_models_no_dataset_train_neither_wandb_nor_hydra() -
             assert "models" not in parts_imported(path), path
 
 
+def test_the_wheel_has_every_folder_of_the_package() -> None:
+    project = (PACKAGE.parent / "pyproject.toml").read_text()
+    folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in FILES}
+    assert not [name for name in folders if f'"{name}"' not in project]
+
+
 # ------------------------------------------------------------------ files that fit into a head
 
 
