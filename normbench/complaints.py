@@ -28,6 +28,8 @@ def parse(overrides: list[str]) -> list[Override]:
 def _parse(override: str) -> Override:
     try:
         return OverridesParser.create().parse_overrides([override])[0]
+    except RecursionError:
+        raise ConfigError(f"{override[:40]}...: nested too deep") from None
     except HydraException as e:
         raise ConfigError(f"{first_line(e)}; an override is key=value, a sweep key=value,value") from None
 
