@@ -5,11 +5,12 @@ No torch.
 
 import math
 import re
+from dataclasses import fields, is_dataclass
 
 from hydra.core.override_parser.types import Override, OverrideType, RangeSweep, ValueType
 
 from normbench.complaints import parse
-from normbench.config import GROUPS, ConfigError
+from normbench.config import GROUPS, Config, ConfigError
 
 MOST_CELLS = 10_000  # of a sweep: each is composed before the first one starts
 PATHS = ("out", "data.root", "norm.checkpoint")
@@ -46,6 +47,8 @@ def vet(overrides: list[str], sweep: bool) -> None:
             several.add(key)
         elif _is_group(key):
             _vet_name(key, override.value(), text)
+        elif _is_switch(key) and not isinstance(override.value(), bool):
+            raise ConfigError(f"{text}: {key} is true or false")
         if key in seen and key in several:
             raise ConfigError(f"{text}: {key} is given twice, once with several values; give it once")
         seen.add(key)
@@ -72,10 +75,23 @@ def _vet_key(override: Override, key: str, text: str, sweep: bool) -> None:
             raise ConfigError(f"{text}: a sweep is launched in one way; give one value")
         if key == "hydra.sweep.dir" and not isinstance(override.value(), str):
             raise ConfigError(f"{text}: a folder's name, e.g. hydra.sweep.dir=sweep")
+        if key == "hydra.launcher.n_jobs" and (type(override.value()) is not int or not override.value()):
+            raise ConfigError(f"{text}: how many jobs at a time, e.g. 4; -1 is one a core")
 
 
 def _is_group(key: str) -> bool:
     return key in GROUPS or key == "hydra/launcher"
+
+
+def _is_switch(key: str) -> bool:
+    """Whether a key is true or false, for which OmegaConf would take a number as well."""
+    part: type = Config
+    for name in key.split("."):
+        field = next((f for f in fields(part) if f.name == name), None) if is_dataclass(part) else None
+        if field is None:
+            return False
+        part = field.type if isinstance(field.type, type) else object
+    return part is bool
 
 
 def _vet_name(key: str, value: object, text: str) -> None:
