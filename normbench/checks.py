@@ -82,13 +82,18 @@ def _check_recipe(recipe: Recipe) -> None:
     if not 0 <= recipe.label_smoothing < 1:
         raise ConfigError(f"recipe.label_smoothing must be in [0, 1), got {recipe.label_smoothing}")
     at = recipe.milestones
-    if any(not 0 < m <= 1 for m in at):
+    if not all(isinstance(m, float) and 0 < m <= 1 for m in at):
         raise ConfigError(
             f"recipe.milestones are fractions of the epochs, in (0, 1], got {at}; "
             "epochs 30, 60, 90 of 100 are [0.3,0.6,0.9]"
         )
     if sorted(set(at)) != at:
         raise ConfigError(f"recipe.milestones must rise, got {at}; use [{','.join(map(str, sorted(set(at))))}]")
+    if recipe.warmup_epochs > recipe.epochs:
+        raise ConfigError(
+            f"recipe.warmup_epochs={recipe.warmup_epochs:g} is more than recipe.epochs={recipe.epochs}: the run would end "
+            "before its learning rate is reached; use fewer"
+        )
     if recipe.nesterov and recipe.momentum == 0:
         raise ConfigError("recipe.nesterov=true needs a momentum, got recipe.momentum=0; leave one of the two out")
 

@@ -71,6 +71,9 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    for a in arguments:
+        if not a.isprintable():  # it would be written to the terminal
+            raise ConfigError(f"{a!a}: a character that cannot be printed; leave it out")
     if "--help" in arguments or "-h" in arguments:
         print(usage.text([a for a in arguments if not a.startswith("-")]))
         return 0
@@ -107,6 +110,8 @@ def _check_flags(arguments: list[str]) -> None:
             value = next(iter(arguments[arguments.index(flag) + 1 :]), None)
             if value not in values and (flag in ("--cfg", "-c") or (value and "=" not in value and value[0] != "-")):
                 raise ConfigError(f"{flag} {value or ''}: one of {', '.join(values)}")
+    if flags & {"--shell-completion", "-sc"} and not any("install=" in a or "query=" in a for a in arguments):
+        raise ConfigError("--shell-completion: add install=bash, or zsh, or fish; uninstall=bash takes it away")
     if flags & {"--cfg", "-c", "--info", "-i"} and not flags & {"-m", "--multirun"}:
         composed([a for a in arguments if not a.startswith("-") and "=" in a])
 

@@ -16,6 +16,7 @@ MOST_CELLS = 10_000  # of a sweep: each is composed before the first one starts
 PATHS = ("out", "data.root", "norm.checkpoint")
 # Hydra's own settings that a sweep takes; the others would be read by nobody, or run code
 HYDRA_TAKES = re.compile(r"hydra/launcher|hydra\.sweep\.dir|hydra\.launcher(\.[A-Za-z]\w*)+")
+NAMES = ("norm.name", "data.name", "recipe.name", "protocol.name", "tracker.name")
 NAME = re.compile(r"[\w-]+")
 
 
@@ -33,12 +34,13 @@ def vet(overrides: list[str], sweep: bool) -> None:
     overrides: spelled. sweep: whether they are a sweep's, where a key may have several values.
     """
     cells, seen, several = 1, set(), set()
-    for override in parse(overrides):
-        key, text = str(override.key_or_group), str(override.input_line)
-        if "${" in text:
-            raise ConfigError(f"{text}: a reference to another value is for files in conf/; type the value itself")
+    for text in overrides:
         if not text.isprintable():
             raise ConfigError(f"{text!a}: a character that cannot be printed; leave it out")
+        if "${" in text:
+            raise ConfigError(f"{text}: a reference to another value is for files in conf/; type the value itself")
+    for override in parse(overrides):
+        key, text = str(override.key_or_group), str(override.input_line)
         _vet_key(override, key, text, sweep)
         if override.is_sweep_override():
             if not sweep:
@@ -57,12 +59,18 @@ def vet(overrides: list[str], sweep: bool) -> None:
 
 
 def _vet_key(override: Override, key: str, text: str, sweep: bool) -> None:
+    if not key:
+        raise ConfigError(f"{text}: a setting is key=value; --help lists the keys")
     if override.package is not None:
         raise ConfigError(f"{text}: a key has no @; type {key}=...")
     if override.type == OverrideType.DEL and not key.startswith("model.options."):
         raise ConfigError(f"{text}: nothing can be taken away; type {key}=VALUE for another value")
     if override.is_add() and key in GROUPS:
         raise ConfigError(f"{text}: a run has one {key} already; type {text.lstrip('+')}")
+    if key in NAMES:
+        raise ConfigError(f"{text}: the name goes with the rest of its file; type {key.partition('.')[0]}=NAME")
+    if key == "experiment" and override.is_sweep_override():
+        raise ConfigError(f"{text}: one experiment at a time, for each brings a grid of its own")
     if key.startswith("experiment."):
         raise ConfigError(f"{text}: an experiment has no keys of its own; choose one by its name, experiment=NAME")
     if re.match(r"hydra\b", key):
@@ -73,7 +81,7 @@ def _vet_key(override: Override, key: str, text: str, sweep: bool) -> None:
             raise ConfigError(f"{text}: of Hydra's own settings a sweep takes {takes}; leave it out")
         if override.is_sweep_override():
             raise ConfigError(f"{text}: a sweep is launched in one way; give one value")
-        if key == "hydra.sweep.dir" and not isinstance(override.value(), str):
+        if key == "hydra.sweep.dir" and not (isinstance(override.value(), str) and override.value()):
             raise ConfigError(f"{text}: a folder's name, e.g. hydra.sweep.dir=sweep")
         if key == "hydra.launcher.n_jobs" and (type(override.value()) is not int or not override.value()):
             raise ConfigError(f"{text}: how many jobs at a time, e.g. 4; -1 is one a core")
