@@ -27,6 +27,7 @@ from normbench.config import (
 )
 from normbench.hints import nearest
 
+DEEPEST = 10_000  # layers that a cifar_resnet may have: each is built before the first step
 EVERY_DATA_SET = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts", "files"}
 
 
@@ -38,6 +39,9 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
     _check_facts(config.data)
     _one_of("tracker.mode", config.tracker.mode, TRACKER_MODES)
     _check_device(config.device)
+    depth = re.fullmatch(r"cifar_resnet(\d+)", config.model.name)
+    if depth and int(depth[1]) > DEEPEST:
+        raise ConfigError(f"model.name={config.model.name}: at most {DEEPEST} layers; He et al. went to 1202")
     if config.experiment is not None:
         raise ConfigError(f"experiment={config.experiment}: choose one by its name, experiment=NAME")
     _one_of("recipe.schedule", config.recipe.schedule, SCHEDULES)
@@ -55,13 +59,15 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
 
 
 def _check_text(key: str, value: Any) -> None:
-    """No text is empty or has characters that no path and no terminal takes."""
+    """No text is empty or has characters that no path and no terminal takes; no argument is nan."""
     if isinstance(value, dict):
         for name, inner in value.items():
             _check_text(f"{key}.{name}".lstrip("."), inner)
     elif isinstance(value, list):
         for inner in value:
             _check_text(key, inner)
+    elif isinstance(value, float) and key.startswith("model.options") and not math.isfinite(value):
+        raise ConfigError(f"{key} must be a finite number, got {value}")
     elif isinstance(value, str):
         if not value.strip():
             raise ConfigError(f"{key} is empty; give it a value, {key}=..., or leave it out")

@@ -48,7 +48,7 @@ def explain(overrides: list[str], error: Exception) -> str:
         if key not in GROUPS and not override.is_add() and (said := _no_such_key(key, overrides, keys)):
             return said
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if nulls := [o for o in overrides if o.endswith("=null") and "not Optional" in str(error)]:
+    if "is not Optional" in str(cause) and (nulls := [o for o in overrides if o.endswith("=null")]):
         return f"{nulls[0]}: this key cannot be null; give it a value, or leave it out"
     named = next((o for o in overrides if o in str(error)), "")
     return f"{named}: {first_line(cause)}" if named and named not in first_line(cause) else first_line(cause)

@@ -112,6 +112,7 @@ REFUSED: dict[str, str] = {
     r"one of|no such choice|takes": """
         device=meta | device=foo | device=CPU | device=8 | device=cuda:x | device=auto:1 | precision=fp8 | precision=32
         eval_stats=worker1 | eval_also=[nope] | recipe.schedule=foo | recipe.init=foo | tracker.mode=foo""",
+    r"must be a finite number|at most 10000 layers": "model.options.width=nan | model.options.width=inf | model.name=cifar_resnet7777777778",
     r"GiB for one layer": "norm=cbn norm.window=10000000 | norm=mabn norm.window=10000000 | norm=mabn norm.imitate=2000000000",
     r"no such file": "norm=frozen norm.checkpoint=/nope | norm=frozen norm.checkpoint=/tmp | norm=frozen norm.checkpoint=/dev/zero",
     r"could not be converted|not.* supported|incompatible|cannot be|must": """
@@ -173,7 +174,7 @@ ACCEPTED: dict[str, str] = {  # each with its reason
     "eval_also=[]": "off",
     "data.train_images=8000": "what the data set has",
     "batch=8 batch=16": "the last one counts, so that a script's defaults can be followed by more",
-    "+batch=8": "Hydra's spelling of a key that is there",
+    "++batch=8": "Hydra's spelling of a key that may be there",
     "out=5": "a folder's name",
     "out=a=b": "a folder's name",
     "'out=it is here'": "a folder's name with blanks",
