@@ -31,7 +31,9 @@ def _parse(override: str) -> Override:
     except RecursionError:
         raise ConfigError(f"{override[:40]}...: nested too deep") from None
     except HydraException as e:
-        raise ConfigError(f"{first_line(e).removeprefix('LexerNoViableAltException: ')}; an override is key=value, a sweep key=value,value") from None
+        raise ConfigError(
+            f"{first_line(e).removeprefix('LexerNoViableAltException: ')}; an override is key=value, a sweep key=value,value"
+        ) from None
 
 
 def explain(overrides: list[str], error: Exception) -> str:

@@ -66,7 +66,9 @@ def check_window(run: Run) -> None:
 def check_checkpoint(path: object) -> None:
     """norm.checkpoint= is a file to start from."""
     if path is not None and not (isinstance(path, str) and Path(path).is_file()):
-        raise ConfigError(f"norm.checkpoint={path}: no such file; give the path of a run's checkpoint.pt, or leave it out")
+        raise ConfigError(
+            f"norm.checkpoint={path}: no such file; give the path of a run's checkpoint.pt, or leave it out"
+        )
 
 
 def with_classes_counted(data: Data) -> Data:

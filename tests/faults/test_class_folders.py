@@ -102,7 +102,15 @@ def test_the_order_is_that_of_torchvisions_image_folder(tmp_path: Path) -> None:
     from torchvision.datasets import ImageFolder
 
     photos(tmp_path, each=2)
-    for name in ("a/sub/x.JPG", "a/Z.jpeg", "a/sub/deep/1.webp", "a-b/1.tif", "a/sub-1/y.bmp", "b/größe.png", "B/1.ppm"):
+    for name in (
+        "a/sub/x.JPG",
+        "a/Z.jpeg",
+        "a/sub/deep/1.webp",
+        "a-b/1.tif",
+        "a/sub-1/y.bmp",
+        "b/größe.png",
+        "B/1.ppm",
+    ):
         path = tmp_path / "train" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
@@ -128,7 +136,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe in val": (lambda r: os.mkfifo(r / "val/b/x.JPEG"), "x.JPEG: a pipe"),
     "a device": (lambda r: (r / "train/a/x.png").symlink_to("/dev/zero"), "x.png: a pipe, socket or device"),
     "a socket": (lambda r: _socket(r / "val/a/x.png"), "x.png: a pipe, socket or device"),
-    "a dead link": (lambda r: (r / "train/a/x.png").symlink_to("/nowhere"), "x.png: a link to a file that is not there"),
+    "a dead link": (
+        lambda r: (r / "train/a/x.png").symlink_to("/nowhere"),
+        "x.png: a link to a file that is not there",
+    ),
     "no val": (lambda r: shutil.rmtree(r / "val"), "no folder"),
     "no train": (lambda r: shutil.rmtree(r / "train"), "no folder"),
     "a file for val": (lambda r: (shutil.rmtree(r / "val"), (r / "val").write_text("")), "no folder"),

@@ -4,6 +4,7 @@ nothing on disk, or is accepted for a reason that stands beside it.
 In one process, through the command's own entry. What only the network can refuse is built.
 """
 
+# ruff: noqa: E501
 import re
 import shlex
 from pathlib import Path
@@ -213,7 +214,9 @@ def test_what_the_network_refuses_is_one_line_and_leaves_no_file(
 TINY = ["data.train_size=64", "recipe.epochs=1", "sgd_batch=32", "batch=8", "model.options.width=4", "device=cpu"]
 
 
-@pytest.mark.parametrize("name", ["größe", "日本", "a b", "it's", "a=b", "x(1)", "a,b", 'say "no"', "[1]", "50%", "a#b"])
+@pytest.mark.parametrize(
+    "name", ["größe", "日本", "a b", "it's", "a=b", "x(1)", "a,b", 'say "no"', "[1]", "50%", "a#b"]
+)
 def test_a_folder_may_have_any_printable_name(name: str, tmp_path: Path) -> None:
     typed = f"out={tmp_path}/{name}"
     if name == "a,b":  # to Hydra two values
@@ -250,7 +253,7 @@ def test_a_folder_that_cannot_be_is_one_line(
 
 
 def test_a_value_that_is_nested_too_deep_is_one_line() -> None:
-    with pytest.raises(ConfigError, match="nested too deep|override is key=value") as caught:
+    with pytest.raises(ConfigError, match=r"nested too deep|override is key=value") as caught:
         run_of(["batch=" + "[" * 3000])
     assert len(str(caught.value).splitlines()) == 1
 
