@@ -166,8 +166,9 @@ def job(config: DictConfig) -> str:
         return "running"
     except Exception as e:
         print(f"FAILED {' '.join(overrides)}: {one_line(e)}", file=sys.stderr, flush=True)
-        if not isinstance(e, (ConfigError, OSError)):
-            traceback.print_exc()
+        if not isinstance(e, ConfigError):
+            if not isinstance(e, OSError):
+                traceback.print_exc()
             if _many_ranks():  # the ranks are out of step: nothing that follows could be trusted
                 raise SystemExit(1) from e
         return "failed"
