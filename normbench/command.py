@@ -28,6 +28,12 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_strict(reader: argparse.ArgumentParser) -> None:
+    """--strict, for what draws or tabulates runs."""
+    what = "refuse runs that differ, instead of taking the largest set that is alike and naming the rest"
+    reader.add_argument("--strict", action="store_true", help=what)
+
+
 def names_and_filters(words: list[str]) -> tuple[list[str], list[str]]:
     """What was typed in any order: names, and filters, which are key=value."""
     return [word for word in words if "=" not in word], [word for word in words if "=" in word]

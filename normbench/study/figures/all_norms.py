@@ -12,15 +12,15 @@ from normbench.config import ConfigError
 from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import looks_of
-from normbench.study.read import experiments, stats
-from normbench.study.read.belonging import belonging, without_variants
+from normbench.study.read import experiments, setting, stats
+from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
 
 
-def all_norms(runs: pd.DataFrame) -> Drawing:
+def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """The error of every norm at every batch size, best mean first; darker is better."""
-    own, remarks = belonging(without_variants(runs), "all_norms", any_norm=True)
+    own, remarks = chosen(without_variants(runs), "all_norms", any_norm=True, strict=strict)
     if own.empty:
         raise experiments.none_yet("all_norms")
     batches = experiments.grid("all_norms", own).batches
@@ -43,7 +43,7 @@ def all_norms(runs: pd.DataFrame) -> Drawing:
         axes.spines[:].set_visible(False)
         axes.set_xlabel("batch size (images per worker)")
         layout.under(figure, _notes(cells, free, lost, lacking))
-    return Drawing(figure, cells, lacking, remarks)
+    return Drawing(figure, cells, lacking, remarks, of=setting.filters(own))
 
 
 def _draw_map(axes: Axes, errors: pd.DataFrame, lost: set[tuple[str, int | None]]) -> None:

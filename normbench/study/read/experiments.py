@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -68,6 +69,12 @@ def read(name: str) -> Experiment:
     swept = {key: [value.strip() for value in str(values).split(",")] for key, values in sweeper.items()}
     alone = {key: values[0] for key, values in swept.items() if len(values) == 1 and key not in ("norm", "seed")}
     return Experiment(name, {**dict(_dotted(settings)), **alone}, swept)
+
+
+@cache
+def fields() -> tuple[str, ...]:
+    """Every field that an experiment sets or sweeps: what tells the runs of one from another's."""
+    return tuple(sorted({key for name in names() for key in (*read(name).fixed, *read(name).swept)}))
 
 
 def grid(name: str, runs: pd.DataFrame) -> Grid:

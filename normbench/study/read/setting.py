@@ -13,6 +13,11 @@ NAMES = {  # of data sets and networks, as the papers write them
 }
 
 
+def filters(own: pd.DataFrame) -> list[str]:
+    """The data and the network of runs that have one of each, as filters; none where no run is."""
+    return [f"{key}={own[key].iloc[0]}" for key in ("data", "model")] if len(own) else []
+
+
 def place(data: str, model: str) -> str:
     """Data and network: "ImageNet, ResNet-50", and our own as they are called here."""
     return f"{NAMES.get(data, data)}, {NAMES.get(model, model)}"

@@ -50,11 +50,11 @@ def _counts(text: str) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------- the page
 
 
-def page(found: Collected, profile: Path = PROFILE) -> str:
+def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str:
     """The whole report, as the text of one HTML file."""
     runs = found.runs
-    figures, not_drawn = items.figures(runs, profile)
-    tables, not_filled = items.tables(runs)
+    figures, not_drawn = items.figures(runs, profile, strict)
+    tables, not_filled = items.tables(runs, strict)
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -9,7 +9,7 @@ from normbench.study.tables.group_norm_2018 import gn_table1, gn_table2, gn_tabl
 from normbench.study.tables.summary import summary
 from normbench.study.tables.table import Table
 
-TABLES: dict[str, Callable[[pd.DataFrame], Table]] = {
+TABLES: dict[str, Callable[..., Table]] = {
     "gn_table1": gn_table1,
     "gn_table2": gn_table2,
     "gn_table3": gn_table3,

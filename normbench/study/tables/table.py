@@ -29,6 +29,7 @@ class Table:
     experiment: str  # that fills what is missing
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    of: list[str] = field(default_factory=list)  # data and network of the runs in it, as filters
 
     def write(self, folder: Path) -> list[Path]:
         """<name>.md, .csv and .tex: the same numbers, the same bytes."""

@@ -1,0 +1,175 @@
+"""Claims about hostile and mixed folders of runs: one trial stops no figure, and no text of a record does anything."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from normbench import figures, report, tables
+from normbench.config import ConfigError
+from normbench.study.figures.by_name import FIGURES
+from normbench.study.read import collected, selection
+from normbench.study.report import items
+from normbench.study.tables.by_name import TABLES
+
+
+@pytest.fixture(scope="module")
+def make_run() -> Any:
+    """The maker of run folders of tests/study."""
+    path = Path(__file__).parents[1] / "study" / "conftest.py"
+    found = importlib.util.spec_from_file_location("study_conftest", path)
+    assert found
+    assert found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.write_run
+
+
+def study(make_run: Any, root: Path, **changed: Any) -> Path:
+    """BN, GN and more at every batch, alike but for what is changed."""
+    for batch in (32, 16, 8, 4, 2):
+        for norm in ("bn", "brn", "mabn", "cbn", "cbn_naive"):
+            make_run(root, norm=norm, batch=batch, error=6.0 + 2 / batch, **changed)
+    for norm in ("gn", "ln", "in", "frn", "evonorm_b0", "evonorm_s0"):
+        make_run(root, norm=norm, error=12.0, batch_free=True, **changed)
+    return root
+
+
+# ---------------------------------------------------------------------------- one trial breaks no study
+
+
+# What one trial of one cell may differ in. A trial at the batch of an existing one, too.
+TRIALS: list[dict[str, Any]] = [
+    {"recipe__lr": 0.3},
+    {"recipe__epochs": 1},
+    {"precision": "bf16"},
+    {"data__train_size": 1000},
+    {"sgd_batch": 128},
+    {"protocol__name": "per_worker", "workers": 8, "sgd_batch": 256},
+    {"data__name": "cifar10"},
+    {"model__name": "cifar_resnet20", "recipe__milestones": [0.5, 0.75]},
+    {"norm__eps": 1e-3},
+]
+
+
+def shown(name: str, runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The numbers of a figure or a table, and its remarks."""
+    if name in FIGURES:
+        drawing = FIGURES[name](runs)
+        assert drawing.numbers is not None
+        return drawing.numbers, drawing.remarks
+    table = TABLES[name](runs)
+    return table.text, table.remarks
+
+
+@pytest.fixture(scope="module")
+def whole(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str], dict[str, Any]]:
+    """A study without a trial, the paths of its runs, and its numbers."""
+    folder = study(make_run, tmp_path_factory.mktemp("whole"))
+    runs = collected.runs(folder)[0]
+    numbers = {name: shown(name, runs)[0] for name in ("gn_fig1", "demo", "gn_table2", "summary")}
+    return folder, {str(Path(path).relative_to(folder)) for path in runs["path"]}, numbers
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: next(iter(trial)))
+def test_one_trial_stops_no_figure_and_no_table_and_is_named_with_its_filter(
+    make_run: Any, tmp_path: Path, whole: tuple[Path, set[str], dict[str, Any]], trial: dict[str, Any]
+) -> None:
+    folder, before, numbers = whole
+    root = Path(shutil.copytree(folder, tmp_path / "runs"))
+    make_run(root, norm="bn", batch=32, error=50.0, **trial)
+    runs = collected.runs(root)[0]
+    odd = runs[[str(Path(path).relative_to(root)) not in before for path in runs["path"]]]
+    for name, were in numbers.items():
+        made = shown(name, runs)
+        assert made[0].equals(were), name
+        found = [text for text in made[1] if "differ" in text]
+        if name == "demo" and "data__name" in trial:
+            assert not found  # it is of the digits alone
+            continue
+        (remark,) = found
+        assert remark.startswith("left out: 1 run that differs from these in "), remark
+        typed = remark.partition("; choose with ")[2].removesuffix(" (1)").split()
+        chosen = selection.select(runs[runs["norm"] == "bn"], typed)  # of all norms that it could be of
+        assert set(chosen["path"]) == set(odd["path"]), remark
+    with pytest.raises(ConfigError, match="cannot share"):
+        FIGURES["gn_fig1"](runs, strict=True)
+
+
+def test_every_figure_and_table_of_a_study_with_a_trial_is_what_it_was(make_run: Any, tmp_path: Path) -> None:
+    root = study(make_run, tmp_path)
+    profile = tmp_path / "profile.csv"
+    before = collected.runs(root)[0]
+    make_run(root, norm="bn", batch=8, error=50.0, recipe__lr=0.3)
+    make_run(root, norm="gn", error=50.0, batch_free=True, recipe__lr=0.3, precision="bf16")
+    after = collected.runs(root)[0]
+    for made in (lambda runs: items.figures(runs, profile), items.tables):
+        was, is_now = made(before), made(after)
+        assert [it.name for it in is_now[0]] == [it.name for it in was[0]]
+        assert [it.numbers for it in is_now[0]] == [it.numbers for it in was[0]]
+        assert not any("cannot share" in it.reason for it in is_now[1])
+    assert items.figures(after, profile, strict=True)[1] != items.figures(before, profile, strict=True)[1]
+
+
+def test_the_largest_set_is_the_one_with_most_results(make_run: Any, tmp_path: Path) -> None:
+    for batch in (32, 16, 8, 4, 2):
+        make_run(tmp_path, batch=batch, recipe__lr=0.3, state="cut")
+    for batch in (32, 2):
+        make_run(tmp_path, batch=batch)
+    kept, (remark,) = selection.largest_alike(collected.runs(tmp_path)[0])
+    assert set(kept["recipe.lr"]) == {0.1}
+    assert remark == "left out: 5 runs that differ from these in recipe.lr; choose with recipe.lr=0.3 (5)"
+
+
+def test_a_mean_is_of_like_runs_though_a_field_is_free_in_the_figure(make_run: Any, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, seed=seed)
+    make_run(tmp_path, seed=2, norm__eps=1e-3)  # its yaml was another
+    make_run(tmp_path, seed=2, sgd_batch=128)
+    kept, (remark,) = selection.largest_alike(collected.runs(tmp_path)[0], free=("workers", "sgd_batch"))
+    assert list(kept["seed"]) == [0, 1]
+    assert "2 runs that differ from these in sgd_batch, norm.eps" in remark
+    assert "sgd_batch=128 (1)" in remark
+    assert "norm.eps=0.001 (1)" in remark
+
+
+def test_many_settings_are_counted_and_the_largest_of_them_named(make_run: Any, tmp_path: Path) -> None:
+    for batch in (32, 16, 8):
+        make_run(tmp_path, batch=batch)
+    for place in range(1, 9):
+        make_run(tmp_path, recipe__lr=0.1 + place / 10)
+    _, (remark,) = selection.largest_alike(collected.runs(tmp_path)[0])
+    assert remark.startswith("left out: 8 runs that differ from these in recipe.lr; choose with recipe.lr=0.2 (1), ")
+    assert remark.endswith(", or 4 more settings")
+
+
+def test_what_fills_a_figure_is_of_the_runs_that_it_shows(
+    make_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, data__name="cifar10")  # comes first
+    for batch in (32, 2):
+        make_run(tmp_path, batch=batch)
+    for command, name in ((figures, "gn_fig1"), (tables, "gn_table2")):
+        command.main([name, "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
+        printed = capsys.readouterr().out
+        assert "fill it: python -m normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8" in printed
+        assert "left out: 1 run that differs from these in data; choose with data=cifar10 (1)" in printed
+        with pytest.raises(ConfigError, match="cannot share"):
+            command.main([name, "--strict", "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
+
+
+def test_the_report_is_strict_where_asked(make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "FIGURES", {"gn_fig1": items.FIGURES["gn_fig1"]})
+    monkeypatch.setattr(items, "TABLES", {})
+    for batch in (32, 2):
+        make_run(tmp_path / "runs", batch=batch)
+    make_run(tmp_path / "runs", recipe__lr=0.3)
+    out = tmp_path / "report.html"
+    report.main(["--runs", str(tmp_path / "runs"), "--out", str(out)])
+    assert "choose with recipe.lr=0.3 (1)" in out.read_text()
+    assert "cannot share" not in out.read_text()
+    report.main(["--strict", "--runs", str(tmp_path / "runs"), "--out", str(out)])
+    assert "cannot share" in out.read_text()
