@@ -1,5 +1,6 @@
 """Claims about hostile and mixed folders of runs: one trial stops no figure, and no text of a record does anything."""
 
+import copy
 import importlib.util
 import shutil
 from pathlib import Path
@@ -16,16 +17,20 @@ from normbench.study.report import items
 from normbench.study.tables.by_name import TABLES
 
 
-@pytest.fixture(scope="module")
-def make_run() -> Any:
-    """The maker of run folders of tests/study."""
+def study_conftest() -> Any:
+    """The maker of run folders of tests/study, and more of it."""
     path = Path(__file__).parents[1] / "study" / "conftest.py"
     found = importlib.util.spec_from_file_location("study_conftest", path)
     assert found
     assert found.loader
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    return module.write_run
+    return module
+
+
+@pytest.fixture(scope="module")
+def make_run() -> Any:
+    return study_conftest().write_run
 
 
 def study(make_run: Any, root: Path, **changed: Any) -> Path:
@@ -173,3 +178,57 @@ def test_the_report_is_strict_where_asked(make_run: Any, tmp_path: Path, monkeyp
     assert "cannot share" not in out.read_text()
     report.main(["--strict", "--runs", str(tmp_path / "runs"), "--out", str(out)])
     assert "cannot share" in out.read_text()
+
+
+# ---------------------------------------------------------------------------- a paper's curve beneath ours
+
+
+# Line 6 of the issue: one epoch of three classes at 64 pixels had ImageNet's curve on its axes.
+NOT_THE_PAPERS: list[dict[str, Any]] = [
+    {"data__num_classes": 3},
+    {"data__image_size": 64},
+    {"data__train_size": 1000},
+    {"model__options": {"width": 16}},
+    {"recipe__epochs": 1},
+    {"recipe__schedule": "cosine"},
+    {"recipe__lr": 0.2},
+    {"recipe__label_smoothing": 0.1},
+]
+
+
+def paper_runs(make_run: Any, root: Path, **changed: Any) -> pd.DataFrame:
+    """Runs of Wu & He's setting, but for what is changed."""
+    paper = copy.deepcopy(study_conftest().PAPER)
+    for batch in (32, 2):
+        for norm in ("bn", "gn"):
+            make_run(root, norm=norm, batch=batch, error=24.0, eval_also=["batch"], **{**paper, **changed})
+    return collected.runs(root)[0]
+
+
+def test_the_papers_own_setting_has_the_papers_curve_beneath(make_run: Any, tmp_path: Path) -> None:
+    runs = paper_runs(make_run, tmp_path)
+    for name in ("gn_fig1", "gn_fig4", "gn_fig5", "wj_fig"):
+        assert not FIGURES[name](runs).figure.subfigs, name
+    assert TABLES["gn_table1"](runs).numbers["difference"].notna().any()
+
+
+@pytest.mark.parametrize("changed", NOT_THE_PAPERS, ids=lambda changed: next(iter(changed)))
+def test_any_other_setting_has_it_beside_on_a_scale_of_its_own(
+    make_run: Any, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    runs = paper_runs(make_run, tmp_path, **changed)
+    key = next(iter(changed)).replace("__", ".")
+    for name in ("gn_fig1", "gn_fig4", "wj_fig"):
+        figure = FIGURES[name](runs).figure
+        assert len(figure.subfigs) == 2, name
+        assert f"Ours differ in {key}" in figure.get_supxlabel(), name
+    made = TABLES["gn_table1"](runs)
+    assert made.numbers["difference"].isna().all()
+    assert "so no difference is taken" in made.caption
+
+
+def test_three_classes_at_64_pixels_for_one_epoch_are_not_imagenet(make_run: Any, tmp_path: Path) -> None:
+    small = {"data__num_classes": 3, "data__image_size": 64, "recipe__epochs": 1}
+    figure = FIGURES["gn_fig1"](paper_runs(make_run, tmp_path, **small)).figure
+    said = "Ours differ in data.num_classes=3, data.image_size=64, recipe.epochs=1."
+    assert said in figure.get_supxlabel()

@@ -107,10 +107,10 @@ def test_a_diverged_cell_is_marked_and_not_missing(make_run: Any, tmp_path: Path
     assert [list(map(float, line.get_xdata())) for line in crosses] == [[1.0]]
 
 
-def test_the_papers_curve_lies_beneath_ours_where_data_and_network_are_its_own_else_beside(
-    make_run: Any, tmp_path: Path
+def test_the_papers_curve_lies_beneath_ours_where_data_network_and_recipe_are_its_own_else_beside(
+    make_run: Any, of_the_paper: dict[str, Any], tmp_path: Path
 ) -> None:
-    paper = {"data__name": "imagenet", "model__name": "resnet50", "protocol__name": "per_worker", "workers": 8}
+    paper = {**of_the_paper, "protocol__name": "per_worker", "workers": 8}
     for batch in (32, 2):
         make_run(tmp_path / "imagenet", batch=batch, error=24.0, sgd_batch=8 * batch, **paper)
     make_run(tmp_path / "digits")

@@ -16,7 +16,7 @@ from normbench.study.read.stats import Cell
 def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apart: bool = False) -> Drawing:
     """Mean and sd over seeds against batch, one curve per norm, and a paper's curves.
 
-    apart: the paper's are of other data or another network, so they stand beside ours on a scale of
+    apart: the paper's are of other data, network or recipe, so they stand beside ours on a scale of
     their own; else they lie beneath ours.
     """
     cells = [cell for cell in stats.against_batch(runs) if cell.batch is None or cell.batch in grid.batches]

@@ -135,9 +135,8 @@ def _of_paper(paper: str, item: str | None = None) -> pd.DataFrame:
 def _placed(
     own: pd.DataFrame, points: list[Points], theirs: pd.DataFrame, titles: list[str]
 ) -> tuple[list[Points], Apart | None]:
-    """The paper's points beneath our panels if data and network are its own, else apart."""
-    same = set(own["data"]) <= set(theirs["dataset"]) and set(own["model"]) <= set(theirs["model"])
-    if same:
+    """The paper's points beneath our panels if data, network and recipe are its own, else apart."""
+    if own.empty or not setting.unlike_the_papers(own, theirs):
         return points, None
     panels = [Panel(title, [], of_panel) for title, of_panel in zip(titles, points, strict=True)]
     return [[] for _ in points], Apart(panels, theirs)

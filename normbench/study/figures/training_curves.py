@@ -40,7 +40,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Apart:
-    """A paper's panels beside ours, on a scale of their own: of other data or another network."""
+    """A paper's panels beside ours, on a scale of their own: of other data, network or recipe."""
 
     panels: list[Panel]
     theirs: pd.DataFrame

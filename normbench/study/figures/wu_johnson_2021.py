@@ -33,7 +33,7 @@ def wj_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     own, remarks = alike(runs, "wj_fig", paper_data="imagenet", states=("done",), strict=strict)
     theirs = _paper()
     done = own[own["state"] == "done"]
-    apart = len(done) > 0 and not (set(own["data"]) == {"imagenet"} and set(own["model"]) == set(theirs["model"]))
+    apart = len(done) > 0 and bool(setting.unlike_the_papers(done, theirs, free=(FROZEN,)))
     beneath = theirs[:0] if apart else theirs
     found = {item: _curve(done, item, metric) for item, (_, metric) in CURVES.items()}
     means = [summary for line in found.values() for summary in line.values()]
@@ -54,7 +54,7 @@ def wj_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         layout.legend(figure, handles, ncols=2 if apart else 1)
         citation = "" if apart else f"{'Grey: ' if means else ''}{published.CITATIONS['wu_johnson_2021']}."
         spread = "Mean ± sd over n seeds." if any(summary.n > 1 for summary in means) else ""
-        said = [beside.small_print(done, theirs) if apart else "", citation, spread]
+        said = [beside.small_print(done, theirs, (FROZEN,)) if apart else "", citation, spread]
         layout.under(figure, "\n".join(filter(None, [*said, "" if done.empty else lines.missing_text(lacking)])))
     numbers = _numbers(found, batches) if means else None
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
