@@ -1,7 +1,11 @@
 """Claims about hostile and mixed folders of runs: one trial stops no figure, and no text of a record does anything."""
 
 import copy
+import csv
 import importlib.util
+import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from normbench import figures, report, tables
+from normbench import collect, figures, report, tables
 from normbench.config import ConfigError
 from normbench.study.figures.by_name import FIGURES
 from normbench.study.read import collected, selection
@@ -232,3 +236,141 @@ def test_three_classes_at_64_pixels_for_one_epoch_are_not_imagenet(make_run: Any
     figure = FIGURES["gn_fig1"](paper_runs(make_run, tmp_path, **small)).figure
     said = "Ours differ in data.num_classes=3, data.image_size=64, recipe.epochs=1."
     assert said in figure.get_supxlabel()
+
+
+# ---------------------------------------------------------------------------- text of a record does nothing
+
+
+HOSTILE = "gn-\x1b[31m\x07\u202e[/nope][bold]$\\frac{<script>&%_\r"  # a label: what terminals, TeX and HTML act on
+
+
+def poisoned(make_run: Any, root: Path, label: str = HOSTILE) -> Path:
+    """Runs one of which has a label that acts; its folder is named harmlessly."""
+    for batch in (32, 2):
+        make_run(root, batch=batch)
+    make_run(root, norm="gn", label=label, model__name="$(touch x)", error=9.0)
+    make_run(root, norm="gn", batch=2, label=label, error=9.0)
+    return root
+
+
+def test_what_is_printed_to_be_copied_is_quoted(
+    make_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "runs", model__name="$(touch x)")
+    arguments = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    figures.main(["gn_fig1", *arguments])
+    tables.main(["gn_table2", *arguments])
+    collect.main(["--missing", "gn_fig1", "model=$(touch x)", "--runs", str(tmp_path / "runs")])
+    collect.main(["--missing", "--runs", str(tmp_path / "runs")])
+    printed = capsys.readouterr().out
+    lines = [line.removeprefix("fill it: ") for line in printed.splitlines() if "python -m normbench" in line]
+    assert len(lines) >= 3
+    for line in lines:
+        assert "model=$(touch x)" in shlex.split(line), line
+        assert "'model=$(touch x)'" in line
+    runs = collected.runs(tmp_path / "runs")[0]
+    made = [item for item in items.figures(runs, tmp_path / "none")[0] if item.commands]
+    assert made
+    assert all("'model=$(touch x)'" in command for item in made for command in item.commands)
+    make_run(tmp_path / "runs", batch=2)
+    make_run(tmp_path / "runs", batch=4)
+    (remark,) = FIGURES["gn_fig1"](collected.runs(tmp_path / "runs")[0]).remarks
+    assert "choose with 'model=$(touch x)'" in remark
+
+
+def test_control_codes_and_markup_of_a_record_are_shown_as_text(
+    make_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = poisoned(make_run, tmp_path / "runs")
+    (root / "bad\x1b[2J[/nope]").mkdir(parents=True)
+    arguments = ["--runs", str(root), "--out", str(tmp_path / "out")]
+    collect.main(["--runs", str(root), "--out", str(tmp_path / "all.csv")])
+    collect.main(["--missing", "--runs", str(root)])
+    figures.main(["gn_fig1", "all_norms", "demo", *arguments])
+    tables.main(["gn_table2", "summary", *arguments])
+    report.main(["--runs", str(root), "--out", str(tmp_path / "report.html")])
+    said = capsys.readouterr()
+    for text in (said.out, said.err, (tmp_path / "report.html").read_text(), (tmp_path / "out" / "summary.md").read_text()):
+        assert not set(text) & set("\x1b\x07\x9b\u202e\r"), text
+    assert r"\x1b[31m\x07\u202e[/nope][bold]" in said.out
+    assert r"bad\x1b[2J[/nope]: empty folder" in said.err
+    assert "skipped 1 in all" in said.err
+
+
+def test_no_cell_of_a_table_is_a_formula_and_no_label_is_latex(make_run: Any, tmp_path: Path) -> None:
+    for place, label in enumerate(("=cmd|' /C calc'!A0", "+1+1", "-2", "@SUM(1)", "[2pt]\\input{/etc/passwd}")):
+        make_run(tmp_path / "runs", norm="gn", batch=32 // 2**place, label=label)
+        make_run(tmp_path / "runs", norm="gn", batch=32, seed=1 + place, label=label)
+    tables.main(["summary", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    collect.main(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "all.csv")])
+    for name in ("summary.csv", "all.csv"):
+        with open(tmp_path / name, newline="") as f:
+            cells = [cell for row in csv.reader(f) for cell in row]
+        acting = [cell for cell in cells if cell[:1] in tuple("=+-@") and cell]
+        assert all(re.fullmatch(r"[+-][\d.e+-]+", cell) for cell in acting), acting
+        assert "'=cmd|' /C calc'!A0" in cells
+    latex = (tmp_path / "summary.tex").read_text()
+    assert r"\input" not in latex
+    assert r"\textbackslash{}input\{/etc/passwd\}" in latex
+    assert not re.search(r"\\\\\s*(\\midrule\s*)?\[", latex)
+
+
+# ---------------------------------------------------------------------------- one folder that cannot be read
+
+
+def deep(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+# File by file what a folder may hold, and a word of the reason; none: it is read as a run all the same.
+SPOILT: list[tuple[str, str]] = [
+    *(("result.json", text) for text in ("[]", "3", '"x"', '{"status": 3}', '{"status": "done", "top1_error_pct": {"median_last5": "x"}}', deep(100_000))),
+    *(("epochs.jsonl", text + "\n") for text in ('{"epoch": "x"}', '{"epoch": null}', '[]', '3', deep(100_000), '{"epoch": 1, "top1_error_pct": "x"}', '{"epoch": 1, "top1_error_pct": [1]}', '{"epoch": 1, "images_seen": {}}')),
+    *(("error.json", text) for text in ("[]", '"x"', "3", deep(100_000))),
+    *(("running.json", text) for text in ("null", "[]", '"x"', '{"pid": "x"}')),
+    *(("env.json", text) for text in ("[]", '{"command": 3}', '{"command": "touch x"}', '{"command": [1, null]}', deep(100_000))),
+    *(("config.yaml", text) for text in (
+        '"batch": "x"', '"batch": 1e99', '"batch": -1', '"batch": true', '"seed": 18446744073709551616', '"label": 3', '"label": [1]',
+        '"data": 3', '"data": {"name": [1]}', '"identity": [1]', '"recipe": {"name": "digits", "lr": "x", "lr_batch": 32, "epochs": 3}',
+        '"recipe": {"name": "digits", "lr": 0.1, "lr_batch": 0, "epochs": 3}', '"recipe": {"name": "digits", "lr": NaN, "lr_batch": 1, "epochs": 3}',
+        '"recipe": {"name": "digits", "lr": 0.1, "lr_batch": 1, "epochs": "x"}', '"model": []', '"norm": null', '"experiment": [1]', '"batch": ' + deep(100_000),
+    )),
+]  # fmt: skip
+
+
+def spoil(folder: Path, name: str, text: str) -> None:
+    if name == "config.yaml":
+        key, _, value = text.partition(": ")
+        lines = (folder / name).read_text().splitlines()
+        kept = [line for line in lines if not line.startswith(f"{json.loads(key)}: ")]
+        text = "\n".join([*kept, f"{json.loads(key)}: {value}"]) + "\n"
+    (folder / name).write_text(text)
+
+
+def test_no_spoilt_folder_takes_down_a_reader(
+    make_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "runs"
+    for batch in (32, 2):
+        make_run(root, batch=batch)
+        make_run(root, norm="gn", batch=batch)
+    good = {path for path in collected.runs(root)[0]["path"]}
+    for place, (name, text) in enumerate(SPOILT):
+        spoil(make_run(root, norm="gn", batch=4, seed=10 + place), name, text)
+    files = ("config.yaml", "epochs.jsonl", "result.json", "error.json", "env.json", "running.json")
+    for place, name in enumerate(files):
+        folder = make_run(root, norm="gn", batch=8, seed=place)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).mkdir()
+    found = collected.read(root)
+    folders = len(good) + len(SPOILT) + len(files)
+    assert good <= set(found.runs["path"])
+    assert len(found.runs) + len(found.problems) == folders
+    assert all(problem.reason for problem in found.problems)
+    arguments = ["--runs", str(root), "--out", str(tmp_path / "out")]
+    collect.main(["--runs", str(root), "--out", str(tmp_path / "all.csv")])
+    assert f"skipped {len(found.problems)} in all" in capsys.readouterr().err
+    collect.main(["--missing", "--runs", str(root)])
+    figures.main(["gn_fig1", "gn_fig5", *arguments])
+    tables.main(["gn_table2", "summary", *arguments])
+    report.main(["--runs", str(root), "--out", str(tmp_path / "report.html")])

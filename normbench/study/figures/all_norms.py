@@ -16,6 +16,7 @@ from normbench.study.read import experiments, setting, stats
 from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
+from normbench.study.read.text import as_label
 
 
 def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
@@ -37,7 +38,7 @@ def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         figure, axes = layout.new_axes(0.6 + 0.135 * len(order))
         _draw_map(axes, errors.loc[order], lost)
         axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
-        axes.set_yticks(range(len(order)), [looks[norm].name + (" †" if norm in free else "") for norm in order])
+        axes.set_yticks(range(len(order)), [as_label(looks[norm].name) + (" †" if norm in free else "") for norm in order])
         axes.tick_params(length=0, labelsize=6.5)
         axes.grid(False)
         axes.spines[:].set_visible(False)

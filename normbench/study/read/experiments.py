@@ -1,6 +1,7 @@
 """What an experiment of conf/experiment asks for: its grid, and the commands that train it."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -96,7 +97,7 @@ def grid(name: str, runs: pd.DataFrame) -> Grid:
 
 def commands(name: str, settings: list[str] | None = None) -> list[str]:
     """What trains the runs that a figure or table lacks; a sweep skips those that are done."""
-    return [" ".join(["python -m normbench -m", f"experiment={part}", *(settings or [])]) for part in parts(name)]
+    return [" ".join(["python -m normbench -m", f"experiment={part}", *map(shlex.quote, settings or [])]) for part in parts(name)]
 
 
 def none_yet(name: str) -> ConfigError:

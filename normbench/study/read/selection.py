@@ -81,7 +81,7 @@ def refuse_unlike(runs: pd.DataFrame, purpose: str, free: Collection[str] = ("se
     more = f" and {len(seen) - 4} more fields" if len(seen) > 4 else ""
     raise ConfigError(
         f"these {len(runs)} runs cannot share {purpose}: they differ in {', '.join(seen[:4])}{more}; "
-        f"choose with {' '.join(_filters(runs, free))}"
+        f"choose with {' '.join(map(shlex.quote, _filters(runs, free)))}"
     )
 
 

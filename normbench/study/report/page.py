@@ -18,6 +18,7 @@ from normbench.records import STATES
 from normbench.study.figures.cost import PROFILE
 from normbench.study.read import coverage
 from normbench.study.read.collected import Collected
+from normbench.study.read.text import as_lines
 from normbench.study.report import items
 from normbench.study.report.runs import run_texts
 
@@ -60,6 +61,7 @@ def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: as_lines(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
