@@ -64,7 +64,10 @@ def make_all(
             console.print(note, markup=False)
         if made.missing:
             console.print(f"missing: {', '.join(in_short(made.missing))}", markup=False)
-            for line in [*experiments.commands(made.experiment, _settings(made.of or setting.filters(runs), filters)), *made.fill]:
+            for line in [
+                *experiments.commands(made.experiment, _settings(made.of or setting.filters(runs), filters)),
+                *made.fill,
+            ]:
                 console.print(f"fill it: {line}", markup=False)
         console.print(f"wrote {', '.join(map(str, made.written))}", markup=False)
 

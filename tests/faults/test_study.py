@@ -290,7 +290,12 @@ def test_control_codes_and_markup_of_a_record_are_shown_as_text(
     tables.main(["gn_table2", "summary", *arguments])
     report.main(["--runs", str(root), "--out", str(tmp_path / "report.html")])
     said = capsys.readouterr()
-    for text in (said.out, said.err, (tmp_path / "report.html").read_text(), (tmp_path / "out" / "summary.md").read_text()):
+    for text in (
+        said.out,
+        said.err,
+        (tmp_path / "report.html").read_text(),
+        (tmp_path / "out" / "summary.md").read_text(),
+    ):
         assert not set(text) & set("\x1b\x07\x9b\u202e\r"), text
     assert r"\x1b[31m\x07\u202e[/nope][bold]" in said.out
     assert r"bad\x1b[2J[/nope]: empty folder" in said.err
@@ -322,20 +327,33 @@ def deep(levels: int) -> str:
     return "[" * levels + "]" * levels
 
 
-# File by file what a folder may hold, and a word of the reason; none: it is read as a run all the same.
-SPOILT: list[tuple[str, str]] = [
-    *(("result.json", text) for text in ("[]", "3", '"x"', '{"status": 3}', '{"status": "done", "top1_error_pct": {"median_last5": "x"}}', deep(100_000))),
-    *(("epochs.jsonl", text + "\n") for text in ('{"epoch": "x"}', '{"epoch": null}', '[]', '3', deep(100_000), '{"epoch": 1, "top1_error_pct": "x"}', '{"epoch": 1, "top1_error_pct": [1]}', '{"epoch": 1, "images_seen": {}}')),
-    *(("error.json", text) for text in ("[]", '"x"', "3", deep(100_000))),
-    *(("running.json", text) for text in ("null", "[]", '"x"', '{"pid": "x"}')),
-    *(("env.json", text) for text in ("[]", '{"command": 3}', '{"command": "touch x"}', '{"command": [1, null]}', deep(100_000))),
-    *(("config.yaml", text) for text in (
-        '"batch": "x"', '"batch": 1e99', '"batch": -1', '"batch": true', '"seed": 18446744073709551616', '"label": 3', '"label": [1]',
-        '"data": 3', '"data": {"name": [1]}', '"identity": [1]', '"recipe": {"name": "digits", "lr": "x", "lr_batch": 32, "epochs": 3}',
-        '"recipe": {"name": "digits", "lr": 0.1, "lr_batch": 0, "epochs": 3}', '"recipe": {"name": "digits", "lr": NaN, "lr_batch": 1, "epochs": 3}',
-        '"recipe": {"name": "digits", "lr": 0.1, "lr_batch": 1, "epochs": "x"}', '"model": []', '"norm": null', '"experiment": [1]', '"batch": ' + deep(100_000),
-    )),
-]  # fmt: skip
+# File by file, what a folder may hold in a file's place; of config.yaml, one line of it.
+SPOILT = {
+    "result.json": ["[]", "3", '"x"', '{"status": 3}', '{"status": "done", "top1_error_pct": {"median_last5": "x"}}'],
+    "epochs.jsonl": [
+        '{"epoch": "x"}',
+        '{"epoch": null}',
+        "[]",
+        "3",
+        '{"epoch": 1, "top1_error_pct": "x"}',
+        '{"epoch": 1, "top1_error_pct": [1]}',
+        '{"epoch": 1, "images_seen": {}}',
+    ],
+    "error.json": ["[]", '"x"', "3"],
+    "running.json": ["null", "[]", '"x"', '{"pid": "x"}'],
+    "env.json": ["[]", '{"command": 3}', '{"command": "touch x"}', '{"command": [1, null]}'],
+    "config.yaml": [
+        *('"batch": "x"', '"batch": 1e99', '"batch": -1', '"batch": true', '"seed": 18446744073709551616'),
+        *('"label": 3', '"label": [1]', '"data": 3', '"data": {"name": [1]}', '"identity": [1]', '"model": []'),
+        *('"norm": null', '"experiment": [1]'),
+        '"recipe": {"name": "digits", "lr": "x", "lr_batch": 32, "epochs": 3}',
+        '"recipe": {"name": "digits", "lr": 0.1, "lr_batch": 0, "epochs": 3}',
+        '"recipe": {"name": "digits", "lr": NaN, "lr_batch": 1, "epochs": 3}',
+        '"recipe": {"name": "digits", "lr": 0.1, "lr_batch": 1, "epochs": "x"}',
+    ],
+}
+DEEP = [(name, deep(100_000)) for name in SPOILT if name not in ("config.yaml", "running.json")]
+CASES = [*((name, text) for name, texts in SPOILT.items() for text in texts), *DEEP]
 
 
 def spoil(folder: Path, name: str, text: str) -> None:
@@ -354,8 +372,8 @@ def test_no_spoilt_folder_takes_down_a_reader(
     for batch in (32, 2):
         make_run(root, batch=batch)
         make_run(root, norm="gn", batch=batch)
-    good = {path for path in collected.runs(root)[0]["path"]}
-    for place, (name, text) in enumerate(SPOILT):
+    good = set(collected.runs(root)[0]["path"])
+    for place, (name, text) in enumerate(CASES):
         spoil(make_run(root, norm="gn", batch=4, seed=10 + place), name, text)
     files = ("config.yaml", "epochs.jsonl", "result.json", "error.json", "env.json", "running.json")
     for place, name in enumerate(files):
@@ -363,7 +381,7 @@ def test_no_spoilt_folder_takes_down_a_reader(
         (folder / name).unlink(missing_ok=True)
         (folder / name).mkdir()
     found = collected.read(root)
-    folders = len(good) + len(SPOILT) + len(files)
+    folders = len(good) + len(CASES) + len(files)
     assert good <= set(found.runs["path"])
     assert len(found.runs) + len(found.problems) == folders
     assert all(problem.reason for problem in found.problems)

@@ -38,7 +38,9 @@ def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         figure, axes = layout.new_axes(0.6 + 0.135 * len(order))
         _draw_map(axes, errors.loc[order], lost)
         axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
-        axes.set_yticks(range(len(order)), [as_label(looks[norm].name) + (" †" if norm in free else "") for norm in order])
+        axes.set_yticks(
+            range(len(order)), [as_label(looks[norm].name) + (" †" if norm in free else "") for norm in order]
+        )
         axes.tick_params(length=0, labelsize=6.5)
         axes.grid(False)
         axes.spines[:].set_visible(False)

@@ -53,7 +53,9 @@ def legend(figure: Figure, handles: list[Line2D], ncols: int = 2) -> None:
         fitting = (n for n in range(min(ncols, len(handles)), 1, -1) if _legend_width(labels, n) <= width)
         columns = next(fitting, 1)
         figure.set_figheight(figure.get_figheight() + 0.14 * (-(-len(handles) // columns) - 1))
-        figure.legend(handles=handles, labels=labels, loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2)
+        figure.legend(
+            handles=handles, labels=labels, loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2
+        )
 
 
 def _legend_width(labels: list[str], columns: int) -> float:

@@ -97,7 +97,10 @@ def grid(name: str, runs: pd.DataFrame) -> Grid:
 
 def commands(name: str, settings: list[str] | None = None) -> list[str]:
     """What trains the runs that a figure or table lacks; a sweep skips those that are done."""
-    return [" ".join(["python -m normbench -m", f"experiment={part}", *map(shlex.quote, settings or [])]) for part in parts(name)]
+    return [
+        " ".join(["python -m normbench -m", f"experiment={part}", *map(shlex.quote, settings or [])])
+        for part in parts(name)
+    ]
 
 
 def none_yet(name: str) -> ConfigError:

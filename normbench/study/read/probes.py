@@ -11,9 +11,7 @@ from normbench.study.read.belonging import belonging
 from normbench.study.read.selection import largest_alike
 
 
-def probed_runs(
-    runs: pd.DataFrame, name: str, strict: bool = False
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def probed_runs(runs: pd.DataFrame, name: str, strict: bool = False) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The runs of a figure that have probes; all that were to be probed; remarks on those left out.
 
     Of runs that differ in more than norm, batch and seed the largest set that is alike. Raises

@@ -51,7 +51,9 @@ def figures(runs: pd.DataFrame, profile: Path, strict: bool = False) -> tuple[li
     for name, function in FIGURES.items():
         for data, model, own in _settings(runs):
             try:
-                made.append(_figure(name, data, model, draw(name, own, profile, strict), _about(function), f"f{len(made)}"))
+                made.append(
+                    _figure(name, data, model, draw(name, own, profile, strict), _about(function), f"f{len(made)}")
+                )
             except ConfigError as error:
                 not_made.append(NotMade(name, data, model, str(error)))
     return made, not_made

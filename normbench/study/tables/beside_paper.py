@@ -76,6 +76,4 @@ def table(
             on = {"ours": data, "published": setting.NAMES[dataset]}
             text.columns = pd.Index([f"{h}, {on[h.split()[-1]]}" if h.split()[-1] in on else h for h in text.columns])
     numbers = numbers.assign(**{"published data": dataset, "published model": network})
-    return Table(
-        name, text, numbers, caption, experiment, missing(own, experiment), remarks, setting.filters(own)
-    )
+    return Table(name, text, numbers, caption, experiment, missing(own, experiment), remarks, setting.filters(own))
