@@ -64,15 +64,19 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(mine)
 
 
-def holder(folder: Path, now: float | None = None) -> dict[str, Any] | None:
-    """Who holds the folder, if they live. now: by the clock that stamps the folder's files."""
+def holder(folder: Path, now: float | None = None, locked: bool | None = None) -> dict[str, Any] | None:
+    """Who holds the folder, if they live.
+
+    now: by the clock that stamps the folder's files. locked: whether the holder has the file's
+    lock, where the caller knows.
+    """
     path = folder / FILE
     try:
         found = files.parse(files.read_bytes(path) or b"null")
         age = (time.time() if now is None else now) - os.stat(path).st_mtime
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or not {"host", "pid", "started"} <= found.keys():
+    if not isinstance(found, dict) or type(found.get("host")) is not str or type(found.get("pid")) is not int:
         return None
     found["silent"] = age
     me = _myself()
@@ -84,8 +88,9 @@ def holder(folder: Path, now: float | None = None) -> dict[str, Any] | None:
         dead = abs(age) >= STALE_SECONDS or _job_ended(found.get("job"))
         return None if dead else found
     if found.get("namespace") not in (None, me["namespace"]):
-        return found if _locked(path) else None  # its process number means nothing here
-    return found if type(found["pid"]) is int and _started(found["pid"]) == found["started"] else None
+        # its process number means nothing here
+        return found if (_locked(path) if locked is None else locked) else None
+    return found if _started(found["pid"]) == found.get("started", "") else None
 
 
 def touch(folder: Path) -> None:
@@ -120,7 +125,7 @@ def _put(aside: Path, path: Path) -> None:
             files.clear(path)
             continue
         try:
-            if _lock(theirs) and _is(theirs, path) and holder(path.parent, now=_touched(aside)) is None:
+            if _lock(theirs) and _is(theirs, path) and holder(path.parent, _touched(aside), locked=False) is None:
                 os.replace(aside, path)
                 return
         finally:
