@@ -20,10 +20,9 @@ from dataclasses import replace
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
-from normbench import dry, launch, paths, records, slurm, usage
+from normbench import command, dry, launch, paths, records, slurm, usage
 from normbench.compose import composed, planned, run_of, runs_of, settled
 from normbench.config import ConfigError
 from normbench.execute import execute, finished
@@ -33,7 +32,7 @@ from normbench.typed import spelled
 
 HYDRA_FLAGS = {"--hydra-help", "--version", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
-HYDRA_VALUES = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
+HYDRA_VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
 HYDRA_VALUES |= dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"))
 INTERRUPTED = 130  # a shell's exit code for SIGINT
 
@@ -185,7 +184,7 @@ def _print_states(runs: list[Run]) -> set[str]:
         batch = "any" if run.batch_free else str(run.batch)
         names = run.data.name, run.model.label, run.norm.label
         table.add_row(*names, batch, str(run.seed), states[folder], error)
-    Console().print(table)
+    command.terminal().print(table)
     for folder in (f for f, state in states.items() if state == "failed"):
         print(f"failed: {folder}: {(records.read_json(folder / 'error.json') or {}).get('error')}")
     counts = {state: list(states.values()).count(state) for state in records.STATES}

@@ -14,8 +14,8 @@ def reproduce(runs: pd.DataFrame, name: str, paper: str, item: str, network: str
     """Our runs of the experiment `name` with a paper's numbers of the same norms.
 
     The paper's lie beneath ours where data, network and recipe are its own. Else they stand beside
-    ours, those of `network` on ImageNet where it has none of ours; without runs they stand alone. Raises ConfigError where
-    the runs at hand are of other data and none of them belongs.
+    ours, those of `network` on ImageNet where it has none of ours; without runs they stand alone.
+    Raises ConfigError where the runs at hand are of other data and none of them belongs.
     """
     own, remarks = chosen(runs, name, strict=strict)
     if own.empty and len(runs) and not published.curve(paper, item, *runs[["data", "model"]].iloc[0]).size:

@@ -95,7 +95,7 @@ def _read(folder: str | Path, with_epochs: bool) -> Collected:
             continue
         try:
             row = one_run.read_run(Path(leaf.path))
-            columns = one_run.read_epochs(Path(leaf.path))  # in any case: rows that are none are found now
+            columns = one_run.read_epochs(Path(leaf.path))  # in any case: bad rows show now
             found.append((leaf, below, row, columns))
             fresh += cache.settled(leaf)
         except OSError as error:

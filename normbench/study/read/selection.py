@@ -102,7 +102,7 @@ def setting_free(runs: pd.DataFrame) -> tuple[str, ...]:
     return ("norm", "batch", "seed", *(FOLLOWS[name] for name in runs["protocol"].unique() if name in FOLLOWS))
 
 
-# ---------------------------------------------------------------------------- the largest set that is alike
+# ------------------------------------------------------------------ the largest set that is alike
 
 
 def largest_alike(
@@ -209,7 +209,8 @@ def _key(told: pd.DataFrame) -> "pd.Series[str]":
 def _filter(told: pd.DataFrame, one: "pd.Series[str]", here: dict[str, set[str]]) -> str:
     """The filters that select the runs which are as one is, as they are typed."""
     words = []
-    first = sorted(told.columns, key=lambda name: one[name] in here[name])  # what differs comes first
+    # What differs comes first.
+    first = sorted(told.columns, key=lambda name: one[name] in here[name])
     for name in first:
         match = (told[name] == one[name]) | (told[name] == ANY)
         if one[name] != ANY and not match.all():

@@ -57,7 +57,7 @@ def protocol(table: pd.DataFrame) -> str:
     return "protocols differ"
 
 
-# ---------------------------------------------------------------------------- ours against a paper's
+# ------------------------------------------------------------------ ours against a paper's
 
 
 def unlike_the_papers(own: pd.DataFrame, theirs: pd.DataFrame, free: Collection[str] = ()) -> list[str]:
@@ -69,7 +69,7 @@ def unlike_the_papers(own: pd.DataFrame, theirs: pd.DataFrame, free: Collection[
     paper, dataset, network = (str(theirs[column].iloc[0]) for column in ("paper", "dataset", "model"))
     wanted = {"data": dataset, "model": network, **_data_fields(paths.conf(), dataset)}
     wanted |= _recipe_fields(paths.conf(), paper) or {"recipe": "of the paper"}
-    wanted |= {column: "null" for column in own if str(column).startswith("model.options.")}
+    wanted |= {name: "null" for name in map(str, own) if name.startswith("model.options.")}
     found = []
     for key, value in wanted.items():
         here = dict.fromkeys(own[key].map(plain)) if key in own else {"null": None}

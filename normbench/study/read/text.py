@@ -1,4 +1,4 @@
-"""Text out of a record as it may be shown: no character of it does anything to where it is shown."""
+"""Text out of a record as it may be shown: none of its characters acts where it is shown."""
 
 import re
 from typing import Any

@@ -72,7 +72,8 @@ class Table:
 
 
 def tex(text: object) -> str:
-    """Text with LaTeX's own characters escaped; a row may begin with [ or *, which \\\\ would take."""
+    """Text with LaTeX's own characters escaped; a row may begin with [ or *, which \\\\ would
+    take."""
     escaped = re.sub("|".join(map(re.escape, _TEX)), lambda found: _TEX[found.group()], as_text(str(text)))
     return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
