@@ -36,8 +36,9 @@ def read_run(path: Path) -> dict[str, Any]:
     row["experiment"] = experiment if isinstance(experiment, str) else None
     row["identity"] = config.get("identity")
     row["state"] = records.state(path)
-    if row["state"] not in records.STATES:
-        raise ValueError(f"result.json says status {row['state']!r}, which is none of {', '.join(records.STATES)}")
+    trouble = None if row["state"] in records.FINISHED else records.result_trouble(path)
+    if trouble and "cannot be read" not in trouble:  # a torn one is as good as none
+        raise ValueError(trouble)
     if row["state"] in records.FINISHED:
         row.update(_result(records.read_json(path / "result.json")))
     return row
