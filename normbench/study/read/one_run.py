@@ -37,7 +37,8 @@ def read_run(path: Path) -> dict[str, Any]:
     row["identity"] = config.get("identity")
     row["state"] = records.state(path)
     trouble = None if row["state"] in records.FINISHED else records.result_trouble(path)
-    if trouble and "cannot be read" not in trouble:  # a torn one is as good as none
+    # torn, or without its rows, the run is cut; anything else is no result of ours
+    if trouble and "not a normbench record" in trouble:
         raise ValueError(trouble)
     if row["state"] in records.FINISHED:
         row.update(_result(records.read_json(path / "result.json")))
