@@ -213,7 +213,7 @@ def result_trouble(folder: Path) -> str | None:
     if result is None and not os.path.lexists(folder / "result.json"):
         return None
     if not isinstance(result, dict) or result.get("status") not in FINISHED:
-        return f"result.json has no status of {', '.join(FINISHED)}"
+        return f"result.json is not a normbench record: its status is none of {', '.join(FINISHED)}"
     epochs = result.get("epochs", len(read_rows(folder)))
     if type(epochs) is not int or epochs < 0:
         return "result.json has no number of epochs"

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_weights_to_start_from_are_refused_by_name(kind: str, tmp_path: Path) ->
 # ------------------------------------------------------------------ line 4: rows
 
 
-SPOILT = {
+SPOILT: dict[str, Callable[[list[str]], list[str]]] = {
     "deleted": lambda lines: [],
     "one is missing": lambda lines: [lines[0], lines[2]],
     "the last is missing": lambda lines: lines[:2],

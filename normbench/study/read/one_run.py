@@ -39,8 +39,10 @@ def read_run(path: Path) -> dict[str, Any]:
     identity = config.get("identity")
     row["identity"] = identity if isinstance(identity, str) else None
     row["state"] = records.state(path)
-    if row["state"] not in records.STATES:
-        raise ValueError(f"result.json says status {row['state']!r}, which is none of {', '.join(records.STATES)}")
+    trouble = None if row["state"] in records.FINISHED else records.result_trouble(path)
+    # torn, or without its rows, the run is cut; anything else is no result of ours
+    if trouble and "not a normbench record" in trouble:
+        raise ValueError(trouble)
     if row["state"] in records.FINISHED:
         row.update(_result(records.read_json(path / "result.json")))
     return row
