@@ -186,7 +186,7 @@ def _print_states(runs: list[Run]) -> set[str]:
         table.add_row(*names, batch, str(run.seed), states[folder], error)
     command.terminal().print(table)
     for folder in (f for f, state in states.items() if state == "failed"):
-        print(f"failed: {folder}: {(records.read_json(folder / 'error.json') or {}).get('error')}")
+        print(f"failed: {folder}: {records.error(folder)}")
     counts = {state: list(states.values()).count(state) for state in records.STATES}
     print("  ".join(f"{n} {state}" for state, n in counts.items() if n), flush=True)
     return set(states.values())

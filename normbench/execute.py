@@ -119,14 +119,10 @@ def _begin(run: Run) -> None:
         files.clear(folder / name)
     if trouble := _foreign_config(run):
         raise ConfigError(f"{folder}: {trouble}; mend config.yaml, or overwrite=true trains the run anew")
-    if (trouble := records.result_trouble(folder)) and not _has_checkpoint(folder):
+    if (trouble := records.result_trouble(folder)) and not records.has_checkpoint(folder):
         raise ConfigError(f"{folder}: {trouble}, and no checkpoint to go on from; overwrite=true trains the run anew")
     if not (folder / "config.yaml").exists():
         records.write_config(folder, run.description())
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return any(os.path.lexists(folder / name) for name in records.CHECKPOINTS)
 
 
 def _foreign_config(run: Run) -> str | None:
@@ -151,7 +147,7 @@ def _agrees(found: Any, value: Any) -> bool:
 
 def _record_failure(run: Run, error: Exception, in_sweep: bool) -> None:
     """Writes error.json; outside a sweep, removes a run that was refused before its first step."""
-    kept = _has_checkpoint(run.folder) or any((run.folder / name).exists() for name in ("epochs.jsonl", "result.json"))
+    kept = records.has_checkpoint(run.folder) or any((run.folder / name).exists() for name in ("epochs.jsonl", "result.json"))
     refused = isinstance(error, ConfigError) and not kept
     if refused and not in_sweep:
         _remove(run.folder, Path(run.out))
@@ -200,7 +196,7 @@ def _train(run: Run, command: list[str], say: bool) -> None:
         refused = str(e)
     if refused := dist.first_answer(refused):
         raise ConfigError(refused)
-    leads, fresh = dist.rank() == 0, dist.broadcast(not _has_checkpoint(folder))
+    leads, fresh = dist.rank() == 0, dist.broadcast(not records.has_checkpoint(folder))
 
     # ------------------------------------------------------------ begin
     if leads and fresh:

@@ -220,6 +220,11 @@ def result_trouble(folder: Path) -> str | None:
     return rows_trouble(folder, epochs)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one to go on from, sound or not."""
+    return any(os.path.lexists(folder / name) for name in CHECKPOINTS)
+
+
 def error(folder: Path) -> str | None:
     """The line of the failure that ended the last attempt; None where none is on disk."""
     if not os.path.lexists(folder / "error.json"):

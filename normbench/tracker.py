@@ -139,7 +139,7 @@ def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
 
 def _config(run: Run, folder: Path) -> dict[str, Any]:
     """Every setting, the run's names, the commit, and what else it was made with."""
-    made_with = records.read_json(folder / "env.json") or {}
+    made_with = records.read_object(folder / "env.json")
     return {
         **run.settings(),
         "identity": run.identity,
