@@ -1,5 +1,6 @@
 """Cross-mini-batch normalization against a loop over the mini-batches."""
 
+import numpy as np
 import torch
 from convs import CONVS, double, image, layer, mean_of
 
@@ -32,6 +33,21 @@ def test_cmbn_equals_a_loop_over_the_mini_batches():
         *(torch.autograd.grad(o, (y, norm.weight, norm.bias), grad) for o in (out, expected)), strict=True
     ):
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-11)
+
+
+def test_cmbn_is_the_formula_over_the_mini_batches_so_far():
+    conv = double(CONVS[0])
+    norm = layer(conv, "cmbn", workers=3)
+    y = conv(image(conv, 6)).detach()
+    out, values = norm(y).detach().numpy(), y.numpy()
+    gamma, beta = norm.weight.detach().numpy(), norm.bias.detach().numpy()
+    for worker in range(3):
+        so_far = [values[j::3] for j in range(worker + 1)]
+        for c in range(values.shape[1]):
+            mu = sum(batch[:, c].sum() / batch[:, c].size for batch in so_far) / len(so_far)
+            square = sum((batch[:, c] ** 2).sum() / batch[:, c].size for batch in so_far) / len(so_far)
+            wanted = gamma[c] * (values[worker::3, c] - mu) / np.sqrt(square - mu**2 + 1e-5) + beta[c]
+            np.testing.assert_allclose(out[worker::3, c], wanted, atol=1e-12)
 
 
 def test_cmbn_of_one_worker_is_batch_normalization():
