@@ -12,14 +12,14 @@ from torch import Tensor, fx, nn
 from normbench.config import ConfigError
 from normbench.models.stock import build_stock
 from normbench.models.swap import calls, module_of, norm_layers, places, swap, trace
-from normbench.norms import Norm
+from normbench.norms import Norm, Site
 
 
 class Twin(Norm):
     """BatchNorm written once more: the same numbers, under the same names."""
 
-    def __init__(self, conv: nn.Module, *, relu: bool = False) -> None:
-        super().__init__(conv, relu=relu)
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
         self.register_buffer("running_mean", torch.zeros(self.channels))
         self.register_buffer("running_var", torch.ones(self.channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
@@ -46,9 +46,9 @@ class TwinWithInput(Twin):
 
     needs_input = True
 
-    def __init__(self, conv: nn.Module, *, relu: bool = False) -> None:
-        super().__init__(conv, relu=relu)
-        self.conv = [conv]  # in a list, so as not to be a second owner of the conv's parameters
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.conv = [site.conv]  # in a list, so as not to be a second owner of the conv's parameters
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         assert torch.equal(self.conv[0](x), y)
@@ -64,7 +64,7 @@ class Alters(Twin):
 
 
 def twin(conv: nn.Module, relu: bool, layer: str, kind: type[Twin] = Twin) -> Norm:
-    return kind(conv, relu=relu)
+    return kind(Site(conv, relu))
 
 
 def with_statistics_of(stock: nn.Module, norm: Norm, layer: str) -> Norm:
