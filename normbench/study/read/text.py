@@ -1,9 +1,10 @@
 """Text out of a record as it may be shown: none of its characters acts where it is shown."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # what a sweep prints is text too, and it has no need of pandas
+    import pandas as pd
 
 # Control codes, among them the escape that starts a terminal's commands; what ends a line; what
 # turns the direction of the letters around it; halves of characters that no encoding can write.
@@ -26,9 +27,11 @@ def as_label(text: str) -> str:
     return as_text(text).replace("$", r"\$")
 
 
-def as_cells(table: pd.DataFrame) -> pd.DataFrame:
+def as_cells(table: "pd.DataFrame") -> "pd.DataFrame":
     """A table for CSV, no cell of which a spreadsheet takes for a formula; numbers stay numbers."""
-    words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    from pandas.api.types import is_numeric_dtype
+
+    words = [name for name in table if not is_numeric_dtype(table[name])]
     safe = table.assign(**{str(name): table[name].map(_as_cell) for name in words})
     return safe.rename(columns=_as_cell)
 
