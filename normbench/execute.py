@@ -147,7 +147,9 @@ def _agrees(found: Any, value: Any) -> bool:
 
 def _record_failure(run: Run, error: Exception, in_sweep: bool) -> None:
     """Writes error.json; outside a sweep, removes a run that was refused before its first step."""
-    kept = records.has_checkpoint(run.folder) or any((run.folder / name).exists() for name in ("epochs.jsonl", "result.json"))
+    kept = records.has_checkpoint(run.folder) or any(
+        (run.folder / name).exists() for name in ("epochs.jsonl", "result.json")
+    )
     refused = isinstance(error, ConfigError) and not kept
     if refused and not in_sweep:
         _remove(run.folder, Path(run.out))
