@@ -33,7 +33,7 @@ def vet(overrides: list[str], sweep: bool) -> None:
 
     overrides: spelled. sweep: whether they are a sweep's, where a key may have several values.
     """
-    cells, seen, several = 1, set(), set()
+    cells, several = 1, set[str]()
     for text in overrides:
         if not text.isprintable():
             raise ConfigError(f"{text!a}: a character that cannot be printed; leave it out")
@@ -42,6 +42,8 @@ def vet(overrides: list[str], sweep: bool) -> None:
     for override in parse(overrides):
         key, text = str(override.key_or_group), str(override.input_line)
         _vet_key(override, key, text, sweep)
+        if key in several:  # a single value before several gives way to them
+            raise ConfigError(f"{text}: {key} is given twice, once with several values; give it once")
         if override.is_sweep_override():
             if not sweep:
                 raise ConfigError(f"{text}: several values are a sweep; add -m")
@@ -51,9 +53,6 @@ def vet(overrides: list[str], sweep: bool) -> None:
             _vet_name(key, override.value(), text)
         elif _is_switch(key) and not isinstance(override.value(), bool):
             raise ConfigError(f"{text}: {key} is true or false")
-        if key in seen and key in several:
-            raise ConfigError(f"{text}: {key} is given twice, once with several values; give it once")
-        seen.add(key)
         if cells > MOST_CELLS:
             raise ConfigError(f"{text}: that makes {cells:,} cells, and a sweep has at most {MOST_CELLS:,}; split it")
 
