@@ -6,33 +6,45 @@ Nothing here changes a Config; settle.py has the rules on what follows from it.
 """
 
 import math
-from dataclasses import fields
+import re
+from dataclasses import asdict, fields
 from typing import Any
 
-from normbench import facts
+from normbench import facts, ranges
 from normbench.config import (
     EVAL_STATS,
     INITS,
     PRECISIONS,
     PROTOCOLS,
     SCHEDULES,
+    TRACKER_MODES,
     TRACKERS,
     Config,
     ConfigError,
     Data,
     Probe,
+    Recipe,
 )
 from normbench.hints import nearest
 
+DEEPEST = 10_000  # layers that a cifar_resnet may have: each is built before the first step
 # the keys of data.* that every data set takes
-COMMON_OPTIONS = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts"}
+COMMON_OPTIONS = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts", "files"}
 
 
 def check(config: Config, norm_schema: dict[str, Any]) -> None:
     """Checks every value as it was typed; raises ConfigError with the first rule broken."""
+    _check_text("", asdict(config))
     _check_norm(config.norm, norm_schema)
     _one_of("data.name", config.data.name, facts.names())
     _check_facts(config.data)
+    _one_of("tracker.mode", config.tracker.mode, TRACKER_MODES)
+    _check_device(config.device)
+    depth = re.fullmatch(r"cifar_resnet(\d+)", config.model.name)
+    if depth and int(depth[1]) > DEEPEST:
+        raise ConfigError(f"model.name={config.model.name}: at most {DEEPEST} layers; He et al. went to 1202")
+    if config.experiment is not None:
+        raise ConfigError(f"experiment={config.experiment}: choose one by its name, experiment=NAME")
     _one_of("recipe.schedule", config.recipe.schedule, SCHEDULES)
     _one_of("recipe.init", config.recipe.init, INITS)
     _one_of("precision", config.precision, PRECISIONS)
@@ -40,60 +52,57 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
     _check_eval_also(config)
     _one_of("tracker.name", config.tracker.name, TRACKERS)
     _one_of("protocol.name", config.protocol.name, PROTOCOLS)
-    for key, least in _LEAST.items():
-        value = _get(config, key)
-        if value is not None and not (value >= least and math.isfinite(value)):
-            raise ConfigError(f"{key} must be at least {least:g}, got {value}")
-    for key in ("recipe.lr", "recipe.decay"):
-        if not 0 < _get(config, key) < math.inf:
-            raise ConfigError(f"{key} must be above 0, got {_get(config, key)}")
-    if not 0 <= config.recipe.label_smoothing < 1:
-        raise ConfigError(f"recipe.label_smoothing must be in [0, 1), got {config.recipe.label_smoothing}")
-    if any(not 0 < m <= 1 for m in config.recipe.milestones):
-        raise ConfigError(
-            f"recipe.milestones are fractions of the epochs, in (0, 1], got {config.recipe.milestones}; "
-            "epochs 30, 60, 90 of 100 are [0.3,0.6,0.9]"
-        )
+    ranges.check_keys(config)
+    _check_recipe(config.recipe)
     check_options(config.data)
     _check_freeze(config)
     _check_probe(config.probe)
 
 
-_LEAST: dict[str, float] = {
-    "batch": 1,
-    "workers": 1,
-    "sgd_batch": 1,
-    "protocol.workers": 1,
-    "protocol.sgd_batch": 1,
-    "seed": 0,
-    "data.seed": 0,
-    "data.train_size": 1,
-    "data.labels_per_batch": 1,
-    "data.num_classes": 2,
-    "data.image_size": 1,
-    "data.eval_resize": 1,
-    "data.loader_processes": 0,
-    "recipe.epochs": 1,
-    "recipe.lr_batch": 1,
-    "recipe.warmup_epochs": 0,
-    "recipe.momentum": 0,
-    "recipe.weight_decay": 0,
-    "recipe.fc_std": 0,
-    "launcher.per_gpu": 1,
-    "precise_images": 1,
-    "probe.every": 1,
-    "train.micro_workers": 1,
-    "threads": 1,
-    "eval_batch": 1,
-    "checkpoint_steps": 1,
-}
+def _check_text(key: str, value: Any) -> None:
+    """No text is empty or has characters that no path and no terminal takes; no argument is nan."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_text(f"{key}.{name}".lstrip("."), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_text(key, inner)
+    elif isinstance(value, float) and key.startswith("model.options") and not math.isfinite(value):
+        raise ConfigError(f"{key} must be a finite number, got {value}")
+    elif isinstance(value, str):
+        if not value.strip():
+            raise ConfigError(f"{key} is empty; give it a value, {key}=..., or leave it out")
+        if not value.isprintable():
+            raise ConfigError(f"{key}={value!a} has a character that cannot be printed; leave that out")
 
 
-def _get(config: Config, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d{1,3})?", device):
+        raise ConfigError(f"device={device}: one of auto, cpu, cuda, or cuda:N for the GPU of that number")
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    if not 0 < recipe.lr < math.inf:
+        raise ConfigError(f"recipe.lr must be above 0, got {recipe.lr}")
+    if not 0 < recipe.decay <= 1:
+        raise ConfigError(f"recipe.decay must be above 0 and at most 1, got {recipe.decay}; the usual one is 0.1")
+    if not 0 <= recipe.label_smoothing < 1:
+        raise ConfigError(f"recipe.label_smoothing must be in [0, 1), got {recipe.label_smoothing}")
+    at = recipe.milestones
+    if not all(isinstance(m, float) and 0 < m <= 1 for m in at):
+        raise ConfigError(
+            f"recipe.milestones are fractions of the epochs, in (0, 1], got {at}; "
+            "epochs 30, 60, 90 of 100 are [0.3,0.6,0.9]"
+        )
+    if sorted(set(at)) != at:
+        raise ConfigError(f"recipe.milestones must rise, got {at}; use [{','.join(map(str, sorted(set(at))))}]")
+    if recipe.warmup_epochs > recipe.epochs:
+        raise ConfigError(
+            f"recipe.warmup_epochs={recipe.warmup_epochs:g} is more than recipe.epochs={recipe.epochs}: the run would end "
+            "before its learning rate is reached; use fewer"
+        )
+    if recipe.nesterov and recipe.momentum == 0:
+        raise ConfigError("recipe.nesterov=true needs a momentum, got recipe.momentum=0; leave one of the two out")
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...] | list[str]) -> None:
@@ -119,12 +128,22 @@ def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
             raise ConfigError(
                 f"norm.{key}={value!r} should be a {type(default).__name__}, like the {default!r} of {where}"
             )
+    ranges.check_options(norm, schema)
     if norm["batch_free"] != schema["batch_free"]:
         raise ConfigError(f"norm.batch_free is a property of {norm['name']}, not an option: leave it out")
 
 
 def _check_facts(data: Data) -> None:
     known = facts.of(data.name)
+    images = None if known.class_folders else known.train_images
+    if data.train_images != images:
+        there = "they are counted" if images is None else f"{data.name} has {images}"
+        raise ConfigError(
+            f"data.train_images={data.train_images} is no option: {there}; leave it out, or use "
+            "data.train_size=N to train on fewer"
+        )
+    if data.files is not None:
+        raise ConfigError(f"data.files={data.files} is no option: it is read from data.root; leave it out")
     for key, value in data.facts.items():
         if facts.plain(value) != getattr(known, key, None):
             raise ConfigError(

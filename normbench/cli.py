@@ -20,18 +20,20 @@ from dataclasses import replace
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
-from normbench import dry, launch, paths, records, slurm, usage
-from normbench.compose import allow_network_options, planned, run_of, runs_of, settled
+from normbench import command, dry, launch, paths, records, slurm, usage
+from normbench.compose import composed, planned, run_of, runs_of, settled
 from normbench.config import ConfigError
 from normbench.execute import execute, finished
 from normbench.hints import one_line
 from normbench.runs import Run
+from normbench.typed import spelled
 
 HYDRA_FLAGS = {"--hydra-help", "--version", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
+HYDRA_VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
+HYDRA_VALUES |= dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"))
 INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 
@@ -59,18 +61,25 @@ def _guarded(arguments: list[str]) -> int:
     except (ConfigError, records.Busy) as e:
         print(f"normbench: {e}", file=sys.stderr)
         return 1
+    except OSError as e:  # a full disk, a folder that cannot be written, a name too long
+        print(f"normbench: {one_line(e)}; nothing was finished, and the same command tries again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("normbench: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
 
 
 def _dispatch(arguments: list[str]) -> int:
+    for a in arguments:
+        if not a.isprintable():  # it would be written to the terminal
+            raise ConfigError(f"{a!a}: a character that cannot be printed; leave it out")
     if "--help" in arguments or "-h" in arguments:
         print(usage.text([a for a in arguments if not a.startswith("-")]))
         return 0
     if flag := next((a for a in arguments if a.split("=")[0] in HYDRA_FLAGS), None):
         if "--dry" in arguments:
             raise ConfigError(f"--dry cannot be combined with {flag}; ask for one of them")
+        _check_flags(arguments)
         _hydra_app(arguments)
         return 0
     sweep = any(a in ("-m", "--multirun") for a in arguments)
@@ -88,6 +97,22 @@ def _dispatch(arguments: list[str]) -> int:
     if not sweep and (engine := launch.chosen(overrides)) != "basic":
         raise ConfigError(f"hydra/launcher={engine} launches the cells of a sweep; add -m")
     return _sweep(overrides) if sweep else _one(run_of(overrides), overrides)
+
+
+def _check_flags(arguments: list[str]) -> None:
+    """What Hydra's flags cannot answer: it would go on to train, or say more than a line."""
+    flags = {a.split("=")[0] for a in arguments}
+    if flags & {"--package", "-p", "--resolve"} and not flags & {"--cfg", "-c"}:
+        raise ConfigError("--package and --resolve say which part of --cfg is shown; add --cfg job")
+    for flag, values in HYDRA_VALUES.items():
+        if flag in arguments:
+            value = next(iter(arguments[arguments.index(flag) + 1 :]), None)
+            if value not in values and (flag in ("--cfg", "-c") or (value and "=" not in value and value[0] != "-")):
+                raise ConfigError(f"{flag} {value or ''}: one of {', '.join(values)}")
+    if flags & {"--shell-completion", "-sc"} and not any("install=" in a or "query=" in a for a in arguments):
+        raise ConfigError("--shell-completion: add install=bash, or zsh, or fish; uninstall=bash takes it away")
+    if flags & {"--cfg", "-c", "--info", "-i"} and not flags & {"-m", "--multirun"}:
+        composed([a for a in arguments if not a.startswith("-") and "=" in a])
 
 
 def _one(run: Run, overrides: list[str]) -> int:
@@ -110,7 +135,7 @@ def _sweep(overrides: list[str]) -> int:
             print(f"all {len(runs)} cells are finished; overwrite=true trains them anew", flush=True)
         else:
             with launch.prepared(engine, overrides, runs) as settings:
-                _hydra_app(["--multirun", *allow_network_options(overrides), *settings])
+                _hydra_app(["--multirun", *spelled(overrides), *settings])
     finally:
         states = _print_states(runs)
     return 0 if states <= {*records.FINISHED, "running"} else 1
@@ -122,7 +147,7 @@ def _hydra_app(arguments: list[str]) -> None:
     hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name="config")(job)()
 
 
-def job(composed: DictConfig) -> str:
+def job(config: DictConfig) -> str:
     """One run of a sweep, in whatever process the launcher chose.
 
     A failure is said at once; the other runs go on. Slurm starts one such process per rank: all of
@@ -131,7 +156,7 @@ def job(composed: DictConfig) -> str:
     overrides = list(HydraConfig.get().overrides.task)
     launch.claim()
     try:
-        run = settled(composed)
+        run = settled(config)
         if slurm.goes_on(run.folder):
             run = replace(run, overwrite=False)
         return _as_rank(run, overrides) if slurm.ranks() else _lead(run, overrides, in_sweep=True)
@@ -141,7 +166,8 @@ def job(composed: DictConfig) -> str:
     except Exception as e:
         print(f"FAILED {' '.join(overrides)}: {one_line(e)}", file=sys.stderr, flush=True)
         if not isinstance(e, ConfigError):
-            traceback.print_exc()
+            if not isinstance(e, OSError):
+                traceback.print_exc()
             if _many_ranks():  # the ranks are out of step: nothing that follows could be trusted
                 raise SystemExit(1) from e
         return "failed"
@@ -158,9 +184,9 @@ def _print_states(runs: list[Run]) -> set[str]:
         batch = "any" if run.batch_free else str(run.batch)
         names = run.data.name, run.model.label, run.norm.label
         table.add_row(*names, batch, str(run.seed), states[folder], error)
-    Console().print(table)
+    command.terminal().print(table)
     for folder in (f for f, state in states.items() if state == "failed"):
-        print(f"failed: {folder}: {(records.read_json(folder / 'error.json') or {}).get('error')}")
+        print(f"failed: {folder}: {records.error(folder)}")
     counts = {state: list(states.values()).count(state) for state in records.STATES}
     print("  ".join(f"{n} {state}" for state, n in counts.items() if n), flush=True)
     return set(states.values())

@@ -14,6 +14,7 @@ from normbench import command
 from normbench.config import ConfigError
 from normbench.study.read import collected, coverage, gaps
 from normbench.study.read.selection import select
+from normbench.study.read.text import as_cells
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     out = command.file_at(options.out, "collected.csv")
     epochs = found.epochs[found.epochs["path"].isin(set(runs["path"]))]
-    epochs.to_csv(out, index=False)
+    as_cells(epochs).to_csv(out, index=False)
     console.print(f"wrote {out}: {len(epochs)} epochs of {len(runs)} runs", markup=False)
 
 

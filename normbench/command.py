@@ -2,13 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
+from rich.text import Text
 
 from normbench.config import ConfigError
+from normbench.study.read.text import as_text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +30,12 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_strict(reader: argparse.ArgumentParser) -> None:
+    """--strict, for what draws or tabulates runs."""
+    what = "refuse runs that differ, instead of taking the largest set that is alike and naming the rest"
+    reader.add_argument("--strict", action="store_true", help=what)
+
+
 def names_and_filters(words: list[str]) -> tuple[list[str], list[str]]:
     """What was typed in any order: names, and filters, which are key=value."""
     return [word for word in words if "=" not in word], [word for word in words if "=" in word]
@@ -42,16 +50,25 @@ def file_at(out: str, name: str) -> Path:
     return path
 
 
+class _Terminal(Console):
+    """A console to which text is text: neither markup nor control codes of a record do anything."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(as_text(text), **{**options, "markup": False, "emoji": False})
+
+
 def terminal() -> Console:
     """Where tables and lines go. A pipe has no width, and 80 columns would fold every table."""
-    console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
+    console = _Terminal(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else _Terminal(highlight=False, soft_wrap=True, width=140)
 
 
-def say_skipped(problems: Iterable[object]) -> None:
-    """Names the folders that could not be read as runs."""
+def say_skipped(problems: Collection[object]) -> None:
+    """Names the folders that could not be read as runs, and counts them."""
     for problem in problems:
-        print(f"skipped {problem}", file=sys.stderr)
+        print(as_text(f"skipped {problem}"), file=sys.stderr)
+    if problems:
+        print(f"skipped {len(problems)} in all: what they hold is in nothing that follows", file=sys.stderr)
 
 
 def run(main: Callable[[], None]) -> int:
@@ -59,7 +76,7 @@ def run(main: Callable[[], None]) -> int:
     try:
         main()
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(as_text(f"error: {error}"), file=sys.stderr)
         return 1
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()

@@ -28,8 +28,12 @@ def parse(overrides: list[str]) -> list[Override]:
 def _parse(override: str) -> Override:
     try:
         return OverridesParser.create().parse_overrides([override])[0]
+    except RecursionError:
+        raise ConfigError(f"{override[:40]}...: nested too deep") from None
     except HydraException as e:
-        raise ConfigError(f"{first_line(e)}; an override is key=value, a sweep key=value,value") from None
+        raise ConfigError(
+            f"{first_line(e).removeprefix('LexerNoViableAltException: ')}; an override is key=value, a sweep key=value,value"
+        ) from None
 
 
 def explain(overrides: list[str], error: Exception) -> str:
@@ -46,6 +50,8 @@ def explain(overrides: list[str], error: Exception) -> str:
         if key not in GROUPS and not override.is_add() and (said := _no_such_key(key, overrides, keys)):
             return said
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if "is not Optional" in str(cause) and (nulls := [o for o in overrides if o.endswith("=null")]):
+        return f"{nulls[0]}: this key cannot be null; give it a value, or leave it out"
     named = next((o for o in overrides if o in str(error)), "")
     return f"{named}: {first_line(cause)}" if named and named not in first_line(cause) else first_line(cause)
 
@@ -66,8 +72,10 @@ def _no_such_key(key: str, overrides: list[str], keys: list[str]) -> str | None:
     if key.split(".")[0] == "norm":
         name = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "norm"), "bn")
         known = [f"norm.{option}" for option in plugins.options(name)]
-        if not known or key in known:
+        if key in known:
             return None
+        if not known:
+            return f"{key}: no such option; norm={name} has none, leave it out"
         return f"{key}: no such option{nearest(key, known)}; this norm has {', '.join(known)}"
     if key in keys:
         return None

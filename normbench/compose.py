@@ -24,6 +24,7 @@ from normbench.config import GROUPS, Config, ConfigError
 from normbench.hints import first_line
 from normbench.runs import Run
 from normbench.settle import settle
+from normbench.typed import spelled, vet
 
 ConfigStore.instance().store(group="schema", name="config", node=Config, package="_global_")
 for _name in set(plugins.offered()) - set(plugins.builtin()):
@@ -47,7 +48,8 @@ def runs_of(overrides: list[str], files: bool = True) -> list[Run]:
 def planned(overrides: list[str], files: bool = True) -> list[tuple[list[str], Run]]:
     """The runs of a sweep, each with the overrides that make it without the sweep."""
     with _hydra():
-        overrides = allow_network_options(overrides)
+        overrides = spelled(overrides)
+        vet(overrides, sweep=True)
         grid = [f"{key}={value}" for key, value in _sweeper_params(overrides).items()]
         compose_one = _Composer()
         alone = _product([*grid, *_no_hydra(overrides)])
@@ -57,7 +59,9 @@ def planned(overrides: list[str], files: bool = True) -> list[tuple[list[str], R
 def composed(overrides: list[str]) -> DictConfig:
     """The configuration as Hydra composes it, its values not yet checked."""
     with _hydra():
-        return _compose(allow_network_options(overrides))
+        overrides = spelled(overrides)
+        vet(overrides, sweep=False)
+        return _compose(overrides)
 
 
 def settled(composed: DictConfig, files: bool = True) -> Run:
@@ -72,11 +76,6 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
         raise ConfigError(said) from None
     assert isinstance(config, Config)
     return settle(config, plugins.schema(str(config.norm.get("name"))), _network_defaults(config.model.name), files)
-
-
-def allow_network_options(overrides: list[str]) -> list[str]:
-    """Lets model.options.dropout=0.5 set an argument of the network that its yaml does not list."""
-    return [f"++{o}" if o.startswith("model.options.") else o for o in overrides]
 
 
 def _network_defaults(name: str) -> dict[str, Any]:

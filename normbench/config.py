@@ -23,6 +23,7 @@ SCHEDULES = ("step", "cosine")
 INITS = ("he_fan_out", "default")
 PROTOCOLS = ("per_worker", "fixed_sgd")
 TRACKERS = ("none", "wandb")
+TRACKER_MODES = ("auto", "online", "offline", "disabled")
 
 
 class ConfigError(ValueError):
@@ -54,6 +55,8 @@ class Data:
     image_size: int | None = None
     eval_resize: int | None = None  # shorter side before the centre crop
     seed: int = 0  # of the generated digits
+    # digest of the images in class folders: no option, counted under data.root, wherever that is
+    files: str | None = None
     root: str | None = field(default=None, metadata=HARDWARE)
     download: bool = field(default=False, metadata=HARDWARE)
     # None: one per core, at most 8

@@ -9,6 +9,7 @@ from rich.text import Text
 from normbench import command, measured, records
 from normbench.plan import PlannedRun, match, plan
 from normbench.runs import Run
+from normbench.study.read.text import as_text
 
 
 def show(composed: list[tuple[list[str], Run]], typed: list[str], sweep: bool) -> None:
@@ -20,7 +21,7 @@ def show(composed: list[tuple[list[str], Run]], typed: list[str], sweep: bool) -
     planned, remarks = plan(composed)
     machine = match(planned, list(measured.read(Path(measured.PATH)).values()))
     lines = [*_totals(planned, machine), *remarks, *_commands(planned, typed, sweep)]
-    command.terminal().print(_table(planned), Text("\n".join(lines)), sep="")
+    command.terminal().print(_table(planned), Text("\n".join(map(as_text, lines))), sep="")
 
 
 def _table(planned: list[PlannedRun]) -> Table:

@@ -6,12 +6,13 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from normbench import records
+from normbench import files, records
 from normbench.config import ConfigError
 from normbench.hints import one_line
 from normbench.run_checks import check_world_size
-from normbench.runs import Run
+from normbench.runs import Run, science
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,18 @@ class Result:
 
 def finished(run: Run) -> Result | None:
     """The result on disk, unless overwrite=true asks for a new one."""
-    if run.overwrite or records.state(run.folder) not in records.FINISHED:
+    if run.overwrite or records.state(run.folder) not in records.FINISHED or _foreign_config(run):
         return None
-    result = records.read_json(run.folder / "result.json")
-    error = result["top1_error_pct"]
-    return Result(
-        result["status"], error["median_last5"], error["final"], result["epochs"], result["seconds"], run.folder
-    )
+    result = records.read_object(run.folder / "result.json")
+    try:
+        error = result["top1_error_pct"]
+        median, final, status, epochs = error["median_last5"], error["final"], result["status"], result["epochs"]
+        sound = all(type(value) in ((float, int) if status == "done" else (type(None),)) for value in (median, final))
+        if not sound or (status == "done" and epochs != run.recipe.epochs):
+            return None
+        return Result(status, median, final, epochs, float(result["seconds"]), run.folder)
+    except (KeyError, TypeError, ValueError):
+        return None  # it is made anew from the rows
 
 
 def execute(run: Run, command: list[str], say: bool = True, in_sweep: bool = False) -> Result:
@@ -64,16 +70,18 @@ def execute(run: Run, command: list[str], say: bool = True, in_sweep: bool = Fal
             run.folder.mkdir(parents=True, exist_ok=True)
         if busy := dist.broadcast(_hold(run.folder, held) if leads else None):
             raise records.Busy(busy)
-        if leads:
-            _begin(run)
+        dist.from_rank_0(lambda: _begin(run))
         try:
             _train(run, command, say and leads)
         except Exception as e:  # an interrupted run is cut, a failing one says why on disk too
+            if leads and not run.folder.exists():
+                raise ConfigError(f"{run.folder} was removed while the run trained; start it again") from e
             if leads:
                 _record_failure(run, e, in_sweep)
             raise
     result: Result | None = dist.broadcast(finished(replace(run, overwrite=False)))
-    assert result is not None
+    if result is None:
+        raise ConfigError(f"{run.folder} was changed while the run trained; start it again")
     return result
 
 
@@ -98,19 +106,51 @@ def _hold(folder: Path, held: ExitStack) -> str | None:
 
 
 def _begin(run: Run) -> None:
-    """Clears an earlier failure, or with overwrite=true everything, and writes config.yaml."""
+    """Clears an earlier failure, or with overwrite=true everything, and writes config.yaml.
+
+    Raises ConfigError for what lies in the folder and cannot be gone on from.
+    """
+    folder = run.folder
     stale = ["error.json"]
     if run.overwrite:
-        stale += ["config.yaml", "env.json", "epochs.jsonl", "probes.jsonl", "checkpoint.pt", "result.json"]
+        stale += ["config.yaml", "env.json", "epochs.jsonl", "probes.jsonl", "result.json"]
+        stale += [*records.CHECKPOINTS, "checkpoint.refused.pt"]
     for name in stale:
-        (run.folder / name).unlink(missing_ok=True)
-    if not (run.folder / "config.yaml").exists():
-        records.write_config(run.folder, run.description())
+        files.clear(folder / name)
+    if trouble := _foreign_config(run):
+        raise ConfigError(f"{folder}: {trouble}; mend config.yaml, or overwrite=true trains the run anew")
+    if (trouble := records.result_trouble(folder)) and not records.has_checkpoint(folder):
+        raise ConfigError(f"{folder}: {trouble}, and no checkpoint to go on from; overwrite=true trains the run anew")
+    if not (folder / "config.yaml").exists():
+        records.write_config(folder, run.description())
+
+
+def _foreign_config(run: Run) -> str | None:
+    """What tells that the folder's config.yaml is not this run's; None where it is, or is none."""
+    try:
+        config = records.read_config(run.folder)
+    except FileNotFoundError:
+        return None
+    except ValueError as e:
+        return str(e)
+    mine = {"identity": run.identity, **science(run)}
+    other = [key for key, value in mine.items() if key not in config or not _agrees(config[key], value)]
+    return f"config.yaml has another {', '.join(other)} than this run" if other else None
+
+
+def _agrees(found: Any, value: Any) -> bool:
+    """Whether what was read is what was written; an older version had fewer options."""
+    if isinstance(value, dict):
+        return isinstance(found, dict) and all(_agrees(found[key], value[key]) for key in value if key in found)
+    return bool(found == (list(value) if isinstance(value, tuple) else value))
 
 
 def _record_failure(run: Run, error: Exception, in_sweep: bool) -> None:
     """Writes error.json; outside a sweep, removes a run that was refused before its first step."""
-    refused = isinstance(error, ConfigError) and not (run.folder / "checkpoint.pt").exists()
+    kept = records.has_checkpoint(run.folder) or any(
+        (run.folder / name).exists() for name in ("epochs.jsonl", "result.json")
+    )
+    refused = isinstance(error, ConfigError) and not kept
     if refused and not in_sweep:
         _remove(run.folder, Path(run.out))
     else:
@@ -158,7 +198,7 @@ def _train(run: Run, command: list[str], say: bool) -> None:
         refused = str(e)
     if refused := dist.first_answer(refused):
         raise ConfigError(refused)
-    leads, fresh = dist.rank() == 0, dist.broadcast(not (folder / "checkpoint.pt").exists())
+    leads, fresh = dist.rank() == 0, dist.broadcast(not records.has_checkpoint(folder))
 
     # ------------------------------------------------------------ begin
     if leads and fresh:
@@ -180,7 +220,11 @@ def _train(run: Run, command: list[str], say: bool) -> None:
         except torch.OutOfMemoryError as e:
             raise _out_of_memory(run, dist.world_size()) from e
         if leads:
-            result = summary(status, records.read_rows(folder), task.metric)
+            rows = records.read_rows(folder)
+            epochs = run.recipe.epochs if status == "done" else len(rows)
+            if trouble := records.rows_trouble(folder, epochs):
+                raise ConfigError(f"{folder} was changed while the run trained: {trouble}; start it again")
+            result = summary(status, rows, task.metric)
             records.write_json(folder / "result.json", result)
             mirror.finish(result)
     if say:

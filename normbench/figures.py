@@ -18,9 +18,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = reader.parse_intermixed_args(arguments)
 
     def make(name: str, runs: pd.DataFrame) -> named.Made:
-        drawing = draw(name, runs, Path(options.profile))
+        drawing = draw(name, runs, Path(options.profile), options.strict)
         written = save(drawing.figure, Path(options.out) / name)
-        return named.Made(written, drawing.numbers, drawing.remarks, drawing.missing, name, drawing.fill)
+        return named.Made(written, drawing.numbers, drawing.remarks, drawing.missing, name, drawing.fill, drawing.of)
 
     named.make_all("figure", FIGURES, options, make)
 

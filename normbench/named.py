@@ -14,7 +14,7 @@ from rich.table import Table
 from normbench import command
 from normbench.config import ConfigError
 from normbench.hints import nearest
-from normbench.study.read import collected, experiments, published
+from normbench.study.read import collected, experiments, published, setting
 from normbench.study.read.missing import in_short
 from normbench.study.read.selection import select
 
@@ -29,6 +29,7 @@ class Made:
     missing: list[str]  # in words
     experiment: str  # that fills what is missing,
     fill: list[str]  # with these further commands
+    of: list[str]  # data and network of the runs in it, as filters
 
 
 def parser(kind: str, names: Collection[str], description: str) -> argparse.ArgumentParser:
@@ -36,6 +37,7 @@ def parser(kind: str, names: Collection[str], description: str) -> argparse.Argu
     reader = command.parser(f"{kind}s", description)
     reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=f"of {', '.join(names)}; filters of runs")
     reader.add_argument("--out", default=f"results/{kind}s", metavar="DIR", help="where to write them (%(default)s)")
+    command.add_strict(reader)
     return reader
 
 
@@ -62,7 +64,10 @@ def make_all(
             console.print(note, markup=False)
         if made.missing:
             console.print(f"missing: {', '.join(in_short(made.missing))}", markup=False)
-            for line in [*experiments.commands(made.experiment, _settings(runs, filters)), *made.fill]:
+            for line in [
+                *experiments.commands(made.experiment, _settings(made.of or setting.filters(runs), filters)),
+                *made.fill,
+            ]:
                 console.print(f"fill it: {line}", markup=False)
         console.print(f"wrote {', '.join(map(str, made.written))}", markup=False)
 
@@ -93,7 +98,7 @@ def _as_text(title: str, numbers: pd.DataFrame) -> Table:
     return table
 
 
-def _settings(runs: pd.DataFrame, filters: list[str]) -> list[str]:
-    """The filters, and the data and network of the runs where no filter says them."""
+def _settings(of: list[str], filters: list[str]) -> list[str]:
+    """The filters, and the data and network where no filter says them."""
     said = {text.partition("=")[0] for text in filters}
-    return [*filters, *(f"{key}={runs[key].iloc[0]}" for key in ("data", "model") if len(runs) and key not in said)]
+    return [*filters, *(text for text in of if text.partition("=")[0] not in said)]

@@ -77,7 +77,7 @@ def _planned(overrides: list[str], run: Run, train_images: int, test_images: int
     check_train_size(run, used)
     stats = [run.eval_stats, *(run.eval_also or [])]
     state, rows = records.state(run.folder), records.read_rows(run.folder)
-    kept = not run.overwrite and (state in records.FINISHED or (run.folder / "checkpoint.pt").exists())
+    kept = not run.overwrite and (state in records.FINISHED or records.has_checkpoint(run.folder))
     return PlannedRun(
         typed=_as_typed(overrides),
         run=run,

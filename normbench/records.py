@@ -6,32 +6,31 @@ config.yaml     every setting, written once; each value is JSON on one line, whi
 env.json        versions, commit, device, command, what the norm became in each layer
 epochs.jsonl    one line per epoch, one write() each; a torn last line is read as absent
 probes.jsonl    one line every probe.every steps about the norm probe.layer, likewise
-running.json    host, process and Slurm job of the folder's holder; its age tells whether that lives
+checkpoint.pt   what the next step depends on; checkpoint.previous.pt is the one before it
+running.json    host, process and Slurm job of the holder, whom lock.py tells alive from dead
 error.json      the one line of the failure that ended the last attempt
 result.json     last, by rename: its presence means finished
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import re
-import socket
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from normbench import slurm
+from normbench import files, lock
 from normbench.config import FORMAT
+from normbench.lock import STALE_SECONDS as STALE_SECONDS
+from normbench.lock import Busy as Busy
+from normbench.lock import hold as hold
+from normbench.lock import touch as touch
 
 STATES = ("done", "running", "cut", "diverged", "failed", "missing")
 FINISHED = ("done", "diverged")  # the states that a result.json gives; divergence is a result
-STALE_SECONDS = 900.0  # a holder on another host that has not touched its file for so long is dead
-
-
-class Busy(RuntimeError):
-    """Another living process holds the run folder."""
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest, and the one before it
 
 
 # ---------------------------------------------------------------------------- one file at a time
@@ -52,11 +51,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value, or None where the file does not exist; a torn file raises ValueError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+    """The value, or None where there is no file; raises ValueError for what cannot be read."""
+    text = files.read_bytes(path)
+    return None if text is None else files.parse(text)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a file, {} where there is none, whatever lies there. Never raises."""
+    with contextlib.suppress(ValueError):
+        value = read_json(path)
+        if isinstance(value, dict):
+            return value
+    return {}
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -66,11 +72,13 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The config with its "format"; raises ValueError for one that is not ours or is newer."""
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    text = files.read_bytes(folder / "config.yaml")
+    if text is None:
+        raise FileNotFoundError(folder / "config.yaml")
     try:
-        pairs = (line.partition(": ") for line in text.splitlines())
-        config = {key: json.loads(value) for key, _, value in pairs}
-    except json.JSONDecodeError:
+        pairs = (line.partition(": ") for line in text.decode().splitlines())
+        config = {key: files.parse(value) for key, _, value in pairs}
+    except ValueError:
         raise ValueError("config.yaml was not written by normbench") from None
     if not isinstance(config.get("format"), int):
         raise ValueError("config.yaml has no format number")
@@ -111,8 +119,33 @@ def read_probes(folder: Path) -> list[dict[str, Any]]:
     return _read(folder / "probes.jsonl", "step")
 
 
+def rows_trouble(folder: Path, epochs: int, kept: bool = False) -> str | None:
+    """What is wrong with the rows of so many epochs; None where each of 1 to epochs is there once.
+
+    kept: asks whether `keep` would leave them so, which drops later rows, foreign ones and copies;
+    of two rows of one epoch that differ nobody knows which is true.
+    """
+    try:
+        rows = _lines(folder / "epochs.jsonl")
+    except ValueError as e:
+        return str(e)
+    found: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        epoch = row.get("epoch")
+        if type(epoch) is not int or not 1 <= epoch <= epochs:
+            if not kept:
+                return f"epochs.jsonl has a row of epoch {str(epoch)[:20]!r}, and the run has {epochs}"
+        elif epoch in found and not (kept and found[epoch] == row):
+            return f"epochs.jsonl has two rows of epoch {epoch}"
+        else:
+            found[epoch] = row
+    missing = next(epoch for epoch in itertools.count(1) if epoch not in found)
+    return f"epochs.jsonl has no row of epoch {missing}, and the run has {epochs}" if missing <= epochs else None
+
+
 def keep(folder: Path, epochs: int, steps: int) -> None:
     """Drops what was written after the checkpoint that a resumed run starts from."""
+    (folder / "result.json").unlink(missing_ok=True)  # of a run that was not whole
     for name, counter, done in (("epochs.jsonl", "epoch", epochs), ("probes.jsonl", "step", steps)):
         if (folder / name).exists():
             kept = [row for row in _read(folder / name, counter) if row[counter] <= done]
@@ -133,90 +166,67 @@ def _numbers(value: Any) -> Any:
 
 
 def _read(path: Path, counter: str) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
     rows: dict[int, dict[str, Any]] = {}
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            row = json.loads(line)
-            rows[row[counter]] = row
+    with contextlib.suppress(ValueError):
+        for row in _lines(path):
+            count = row.get(counter)
+            if type(count) is int and count >= 1:
+                rows[count] = row
     return [rows[count] for count in sorted(rows)]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Every object in the file; what is torn is absent. ValueError where it cannot be read."""
+    found = []
+    for line in (files.read_bytes(path) or b"").split(b"\n"):
+        with contextlib.suppress(ValueError):
+            row = files.parse(line)
+            if isinstance(row, dict):
+                found.append(row)
+    return found
 
 
 # ---------------------------------------------------------------------------- states
 
 
 def state(folder: Path) -> str:
-    """One of STATES. Never raises for a torn file: that run is cut."""
-    with contextlib.suppress(ValueError):
-        result = read_json(folder / "result.json")
-        if result is not None:
-            return str(result["status"])
-    if _holder(folder) is not None:
+    """One of STATES. Never raises, whatever lies in the folder.
+
+    A result counts only with its rows, 1 to the last, each once: without them the run is cut.
+    """
+    result = read_object(folder / "result.json")
+    if result and result_trouble(folder) is None:
+        return str(result["status"])
+    if lock.holder(folder) is not None:
         return "running"
-    if (folder / "error.json").exists():
+    if os.path.lexists(folder / "error.json"):
         return "failed"
-    return "cut" if (folder / "config.yaml").exists() else "missing"
+    return "cut" if os.path.lexists(folder / "config.yaml") else "missing"
 
 
-def _holder(folder: Path) -> dict[str, Any] | None:
-    """Who holds the folder, if they live."""
-    path = folder / "running.json"
+def result_trouble(folder: Path) -> str | None:
+    """What is wrong with the result in a folder, or with its rows; None where nothing is."""
     try:
-        holder = json.loads(path.read_text())
-        age = time.time() - path.stat().st_mtime
-    except (FileNotFoundError, ValueError):
+        result = read_json(folder / "result.json")
+    except ValueError as e:
+        return f"result.json cannot be read: {e}"
+    if result is None and not os.path.lexists(folder / "result.json"):
         return None
-    if holder["host"] != socket.gethostname():
-        dead = age >= STALE_SECONDS or (holder.get("job") and slurm.ended(holder["job"]))
-        return None if dead else holder
-    return holder if _started(holder["pid"]) == holder["started"] else None
+    if not isinstance(result, dict) or result.get("status") not in FINISHED:
+        return f"result.json is not a normbench record: its status is none of {', '.join(FINISHED)}"
+    epochs = result.get("epochs", len(read_rows(folder)))
+    if type(epochs) is not int or epochs < 0:
+        return "result.json has no number of epochs"
+    return rows_trouble(folder, epochs)
 
 
-def _started(pid: int) -> str | None:
-    """When a process of this host started, in the kernel's count: a reused number has another."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
-            return None
-    try:  # a system without /proc: alive is all that can be asked
-        os.kill(pid, 0)
-    except OSError:
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one to go on from, sound or not."""
+    return any(os.path.lexists(folder / name) for name in CHECKPOINTS)
+
+
+def error(folder: Path) -> str | None:
+    """The line of the failure that ended the last attempt; None where none is on disk."""
+    if not os.path.lexists(folder / "error.json"):
         return None
-    return "unknown"
-
-
-@contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Holds the folder against other processes; raises Busy where a living one has it."""
-    path = folder / "running.json"
-    here = {"host": socket.gethostname(), "job": slurm.this_job()}
-    mine = json.dumps({**here, "pid": os.getpid(), "started": _started(os.getpid())})
-    aside = folder / f".running.{os.getpid()}"
-    aside.write_text(mine)
-    try:
-        while True:
-            try:
-                os.link(aside, path)  # atomic, and never seen empty
-                break
-            except FileExistsError:
-                holder = _holder(folder)
-                if holder is not None:
-                    raise Busy(f"{folder} is being trained by process {holder['pid']} on {holder['host']}") from None
-                path.unlink(missing_ok=True)
-    finally:
-        aside.unlink()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def touch(folder: Path) -> None:
-    """Tells other hosts that the holder lives."""
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(folder / "running.json")
+    return str(read_object(folder / "error.json").get("error") or "error.json cannot be read")

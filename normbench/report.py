@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> None:
     reader.add_argument("filters", nargs="*", metavar="key=value", help="only the runs that match, e.g. data=digits")
     reader.add_argument("--out", default="results/report.html", metavar="FILE", help="the page (%(default)s)")
     reader.add_argument("--profile", default=str(PROFILE), metavar="FILE", help="speed and memory (%(default)s)")
+    command.add_strict(reader)
     options = reader.parse_intermixed_args(arguments)
     found = collected.read(options.runs)
     command.say_skipped(found.problems)
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         epochs = found.epochs[found.epochs["path"].isin(runs["path"])]
         found = Collected(runs, epochs, found.problems)
     out = command.file_at(options.out, "report.html")
-    text = page(found, Path(options.profile))
+    text = page(found, Path(options.profile), options.strict)
     out.write_text(text, encoding="utf-8")
     size = f"{len(text.encode()) / 1e6:.1f} MB"
     command.terminal().print(f"wrote {out}: {len(found.runs)} runs, {size}; open it in a browser", markup=False)

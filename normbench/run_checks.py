@@ -7,10 +7,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from normbench import facts
+from normbench import class_folders, facts
 from normbench.config import ConfigError, Data
 from normbench.hints import divisors
 from normbench.runs import Run
+
+MOST_KEPT = 4 << 30  # bytes of past batches in one layer
 
 
 def check_train_size(run: Run, train_images: int) -> None:
@@ -48,11 +50,32 @@ def check_labels(run: Run) -> None:
         raise ConfigError(f"data.labels_per_batch={k} is more than the {classes} classes of {run.data.name}")
 
 
+def check_window(run: Run) -> None:
+    """What a norm keeps of past batches fits into memory."""
+    options = run.norm.options
+    batches = options.get("window") or max(1, options.get("imitate") or 1)
+    size = batches * run.workers * 64 * 4 * 2
+    if size > MOST_KEPT:
+        key = "window" if options.get("window") else "imitate"
+        raise ConfigError(
+            f"norm.{key}={options[key]}: {batches:,} batches of {run.workers} workers are {size / 2**30:,.0f} GiB for "
+            f"one layer of 64 channels, more than {MOST_KEPT >> 30}; use a smaller one"
+        )
+
+
+def check_checkpoint(path: object) -> None:
+    """norm.checkpoint= is a file to start from."""
+    if path is not None and not (isinstance(path, str) and Path(path).is_file()):
+        raise ConfigError(
+            f"norm.checkpoint={path}: no such file; give the path of a run's checkpoint.pt, or leave it out"
+        )
+
+
 def with_classes_counted(data: Data) -> Data:
-    """The data with its folder's number of classes, which tells runs on two folders apart.
+    """The data with its folders' number of classes and digest, which tell runs on two sets apart.
 
     Raises ConfigError where data.root lacks the folders that the data set needs, unless they are to
-    be downloaded.
+    be downloaded, and for class folders that cannot be trained on.
     """
     known = facts.of(data.name)
     if data.download:
@@ -66,4 +89,5 @@ def with_classes_counted(data: Data) -> Data:
             )
     if not known.class_folders:
         return data
-    return replace(data, num_classes=sum(path.is_dir() for path in (root / "train").iterdir()))
+    found = class_folders.found(root)
+    return replace(data, num_classes=len(found.classes), files=found.digest)

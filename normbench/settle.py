@@ -8,7 +8,7 @@ from typing import Any
 
 from normbench.checks import check
 from normbench.config import EVAL_STATS, Config, ConfigError, Probe
-from normbench.run_checks import check_labels, check_train_size, with_classes_counted
+from normbench.run_checks import check_checkpoint, check_labels, check_train_size, check_window, with_classes_counted
 from normbench.runs import ModelChoice, NormChoice, Run, Watched
 
 PROBE_STEPS = 10  # between two lines of probes.jsonl, where nothing else is asked
@@ -53,7 +53,9 @@ def settle(config: Config, norm_schema: dict[str, Any], network_defaults: dict[s
     known = run.data.train_size or run.data.train_images
     if known is not None:
         check_train_size(run, known)
+    check_window(run)
     if files:
+        check_checkpoint(run.norm.options.get("checkpoint"))
         run = replace(run, data=with_classes_counted(run.data))
     check_labels(run)
     return run
@@ -127,4 +129,5 @@ def _workers_and_sgd_batch(config: Config) -> tuple[int, int]:
 
 
 def _nearest_divisor(number: int, near: int) -> int:
-    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - near))
+    near = min(near, number)
+    return next(d for away in range(near) for d in (near - away, near + away) if number % d == 0)

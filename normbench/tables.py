@@ -15,9 +15,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = reader.parse_intermixed_args(arguments)
 
     def make(name: str, runs: pd.DataFrame) -> named.Made:
-        table = TABLES[name](runs)
+        table = TABLES[name](runs, options.strict)
         written = table.write(Path(options.out))
-        return named.Made(written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, [])
+        return named.Made(
+            written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, [], table.of
+        )
 
     named.make_all("table", TABLES, options, make)
 

@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from normbench.hints import first_line
+
 ERROR = "top1_error_pct_median_last5"  # the metric of record, in the summary of a finished run
 FIGURES_RUN = "figures"  # the W&B run that holds the uploaded figures
 
@@ -118,9 +120,19 @@ def main() -> int:
     if options.figures and not figures:
         print(f"error: no PNG in {options.figures}; draw some with python -m normbench.figures", file=sys.stderr)
         return 1
-    if figures:
-        upload(figures, options.entity, options.project)
-    made.save()
+    import requests
+    import wandb
+
+    try:
+        if figures:
+            upload(figures, options.entity, options.project)
+        made.save()
+    except wandb.errors.UsageError as e:
+        print(f"error: W&B has no key for {options.entity}: {first_line(e)}", file=sys.stderr)
+        return 1
+    except (wandb.errors.Error, requests.RequestException, OSError, ValueError) as e:
+        print(f"error: W&B did not take it: {first_line(e)}", file=sys.stderr)
+        return 1
     print(made.url)
     return 0
 

@@ -55,8 +55,9 @@ def test_a_broken_rule_is_one_line_with_the_value_and_the_way_out(overrides: lis
 
 
 def test_data_alone_picks_network_recipe_and_protocol(tmp_path) -> None:
-    (tmp_path / "train").mkdir()
-    (tmp_path / "val").mkdir()
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.jpg").write_bytes(b"")
     run = run_of(["data=imagenet", f"data.root={tmp_path}"])
     assert (run.model.name, run.recipe.name, run.protocol) == ("resnet50", "gn2018", "per_worker")
     assert (run.recipe.epochs, run.workers, run.recipe.weight_decay) == (100, 8, 1e-4)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,18 @@ def test_what_the_user_can_mend_is_one_line() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert line.startswith("error: no PNG in ")
+
+
+def test_without_a_key_it_is_one_line_that_says_how_to_log_in(tmp_path: Path) -> None:
+    pytest.importorskip("wandb_workspaces", reason="the extra wandb is not installed")
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
+    command = [sys.executable, str(SCRIPTS / "wandb_dashboard.py"), "--entity", "me"]
+    bare |= {"HOME": str(tmp_path), "PYTHONPATH": str(SCRIPTS.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=bare, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "wandb login" in line
 
 
 # ---------------------------------------------------------------------------- the sweep file

@@ -17,8 +17,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVEL = {  # a part imports from its own level and below
-    "version": 0, "config": 0, "hints": 0, "paths": 0, "slurm": 0, "records": 0, "measured": 0,
-    "plugins": 1, "facts": 1, "checks": 1, "complaints": 1, "runs": 1, "settle": 1, "run_checks": 1,
+    "version": 0, "config": 0, "hints": 0, "paths": 0, "slurm": 0, "files": 0, "lock": 0, "records": 0, "measured": 0,
+    "plugins": 1, "facts": 1, "class_folders": 1, "typed": 1, "ranges": 1, "checks": 1, "complaints": 1, "runs": 1,
+    "settle": 1, "run_checks": 1,
     "compose": 1, "study": 1,
     "parallel": 2,
     "kernels": 3,
@@ -37,10 +38,15 @@ TORCH_FREE = [
     "hints",
     "paths",
     "slurm",
+    "files",
+    "lock",
     "records",
     "measured",
     "plugins",
     "facts",
+    "class_folders",
+    "typed",
+    "ranges",
     "named",
     "checks",
 ]

@@ -127,10 +127,9 @@ def test_the_tracker_does_not_fork_a_run_and_no_tracker_writes_nothing(tiny: lis
 
 
 def test_a_wrong_mode_is_refused_and_other_ranks_track_nothing(tmp_path: Path) -> None:
-    asked = config(tmp_path, "tracker.mode=onlin")
-    with pytest.raises(ConfigError, match="one of auto, online, offline, disabled"):
-        build(asked, tmp_path, enabled=True)
-    assert type(build(asked, tmp_path, enabled=False)) is NoTracker
+    with pytest.raises(ConfigError, match=r"did you mean online\?\); one of auto, online, offline, disabled"):
+        config(tmp_path, "tracker.mode=onlin")
+    assert type(build(config(tmp_path, "tracker.mode=offline"), tmp_path, enabled=False)) is NoTracker
 
 
 # ---------------------------------------------------------------------------- what goes wrong

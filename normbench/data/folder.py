@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from normbench import facts
+from normbench import class_folders, facts
 from normbench.config import ConfigError, Data
 from normbench.data import augment, order
 from normbench.data.images import Batch, Images
@@ -42,14 +42,15 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     if data.root is None:
         raise ConfigError(f"data={data.name} needs the folder that holds train/ and val/: set data.root=FOLDER")
     root = Path(data.root).expanduser()
-    train_paths, train_labels, classes = _list(root / "train")
-    test_paths, test_labels, test_classes = _list(root / "val")
-    if classes != test_classes:
-        odd = sorted(set(classes) ^ set(test_classes))
+    found = class_folders.found(root)
+    # another node's folder may hold others, and this one may have changed meanwhile
+    if data.files not in (None, found.digest):
         raise ConfigError(
-            f"data.root={root}: train/ has {len(classes)} class folders and val/ {len(test_classes)}; "
-            f"only one of the two has {', '.join(odd[:5])}{', ...' if len(odd) > 5 else ''}"
+            f"data.root={root} holds other images ({found.digest}) than those of this run ({data.files}): "
+            "put the same ones on every machine, and start again"
         )
+    train_paths, train_labels = _list(root / "train")
+    test_paths, test_labels = _list(root / "val")
     if data.train_size is not None and data.train_size > len(train_paths):
         raise ConfigError(
             f"data.train_size={data.train_size} is more than the {len(train_paths)} images of {root}/train"
@@ -62,7 +63,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     return Folder(
         Files(train_paths[kept], train_labels[kept], train_transform, seed),
         Files(test_paths, test_labels, test_transform, seed),
-        num_classes=len(classes),
+        num_classes=len(found.classes),
         image_size=size,
         mean=known.mean,
         sd=known.sd,
@@ -79,18 +80,13 @@ def _cores() -> int:
     return min(8, len(allowed))
 
 
-def _list(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The paths and labels of a folder's images, and its classes."""
-    from torchvision.datasets import ImageFolder  # 1 s to import
-
-    try:
-        found = ImageFolder(folder)
-    except OSError as error:
-        raise ConfigError(f"data.root: {one_line(error)}; expected is {folder}/<class>/*.JPEG") from error
+def _list(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The paths and labels of a folder's images."""
+    classes = class_folders.images(folder)
     # As arrays: loader processes share their pages. Of a list of a million strings, reference
     # counting copies them all.
-    paths, labels = zip(*found.samples, strict=True)
-    return np.array([os.fsencode(p) for p in paths]), np.array(labels, np.int64), found.classes
+    paths = np.array([os.fsencode(path) for files in classes.values() for path, _ in files])
+    return paths, np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
 
 
 class Folder(Images):
@@ -216,8 +212,21 @@ def decode(path: str) -> Image.Image:
     """The image as RGB. Raises UnreadableImage, which names the file."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return _eight_bits(image, path).convert("RGB")
     except UnidentifiedImageError:
         raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's
+        if isinstance(error, UnreadableImage):
+            raise
         raise UnreadableImage(f"{path}: cannot be decoded ({one_line(error)}); replace or remove it") from error
+
+
+def _eight_bits(image: Image.Image, path: str) -> Image.Image:
+    """The image in 8 bits, into which Pillow would clip what is deeper: 16-bit grey to white."""
+    if image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.float64)
+        return Image.fromarray((deep / 257).round().astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise UnreadableImage(f"{path}: its pixels are {kind}, whose white is not known; save it with 8 or 16 bits")
+    return image

@@ -113,7 +113,9 @@ class MovingAverageBatchNorm(RunningNorm):
         step = self.steps + 1
         settled = step > max(self.warmup_steps, m - 1)
         chi_bar2 = torch.where(settled, with_newest(self.chi_squares[:m], chi2, self.steps), chi2)
-        ratio = ((chi_bar2 + self.eps) / (self.chi_hat + self.eps)).sqrt().clamp(1 / self.limit, self.limit)
+        # before the first step there is no average to compare with
+        moving = torch.where(self.steps > 0, self.chi_hat, chi_bar2) if self.start == "first" else self.chi_hat
+        ratio = ((chi_bar2 + self.eps) / (moving + self.eps)).sqrt().clamp(1 / self.limit, self.limit)
         r = torch.where(step > self.correction_steps, ratio, 1.0)
         kept = snapshot(chi_bar2), snapshot(r), snapshot(settled)
         if update:

@@ -14,7 +14,7 @@ from normbench.parallel import dist
 from normbench.runs import Run
 from normbench.train import checkpoint, optim, precision
 from normbench.train.checkpoint import Position
-from normbench.train.evaluate import evaluate, evaluate_also, freeze
+from normbench.train.evaluate import batch_layers, evaluate, evaluate_also, freeze
 from normbench.train.micro import MicroWorkers
 from normbench.train.probe import Probe
 from normbench.train.task import Classification
@@ -43,11 +43,11 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
     probe, micro = Probe(run, model, folder), MicroWorkers(run, model)
 
     # ------------------------------------------------------------ where it stands
-    start = checkpoint.resume(folder, model, optimizer, scaler) or Position()
+    start = checkpoint.resume(run, folder, model, optimizer, scaler, steps) or Position()
     if leads:
         records.keep(folder, start.epoch, start.epoch * steps + start.step)
     if start == Position():
-        checkpoint.save(folder, start, model, optimizer, scaler)
+        checkpoint.save(folder, start, model, optimizer, scaler, run.identity)
     began = time.perf_counter() - start.seconds
     parameters = list(model.parameters())
 
@@ -88,14 +88,19 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
             optimizer.zero_grad(set_to_none=True)
             watch.step(epoch, step)
             if step % run.checkpoint_steps == 0 and step < steps:
-                checkpoint.save(folder, position(epoch, step, sums), model, optimizer, scaler)
+                here = position(epoch, step, sums)
+                if _finite(here, model):  # one that is not would leave nothing to look into
+                    checkpoint.save(folder, here, model, optimizer, scaler, run.identity)
 
         # ------------------------------------------------------------ one epoch's row
         here = position(epoch, steps, sums)
-        if not (abs(here.loss_sum) < float("inf") and optim.finite(parameters)):
+        finite = _finite(here, model)
+        if finite:
+            also = evaluate_also(run, model, task, data, frozen)
+            error = evaluate(run, model, task, data, frozen)
+        if not finite or not _finite(here, model):  # eval_stats=precise measures them anew
+            checkpoint.back_to_the_last_epoch(folder)
             return "diverged"
-        also = evaluate_also(run, model, task, data, frozen)
-        error = evaluate(run, model, task, data, frozen)
         row = {
             "epoch": epoch,
             "images_seen": here.images_seen,
@@ -109,9 +114,25 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         if leads:
             records.append_row(folder, row)
         done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
-        checkpoint.save(folder, done, model, optimizer, scaler)
+        checkpoint.save(folder, done, model, optimizer, scaler, run.identity)
         watch.row(row)
     return "done"
+
+
+def _finite(here: Position, model: nn.Module) -> bool:
+    """Whether loss, weights and running statistics are numbers; every rank answers alike.
+
+    The statistics that are kept: rank 0's, or the mean over all workers.
+    """
+    leads = dist.rank() == 0
+    kept = [
+        statistic
+        for layer in batch_layers(model)
+        if leads or layer.average_workers
+        for statistic in (layer.running_mean, layer.running_var)
+    ]
+    mine = abs(here.loss_sum) < float("inf") and optim.finite([*model.parameters(), *kept])
+    return dist.first_answer(None if mine else "not finite") is None
 
 
 def summary(status: str, rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normbench.config import Recipe
 from normbench.runs import Run
@@ -44,5 +44,5 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def finite(parameters: Iterable[nn.Parameter]) -> bool:
-    return all(bool(p.isfinite().all()) for p in parameters)
+def finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in tensors)

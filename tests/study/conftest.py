@@ -3,17 +3,30 @@
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from normbench import records
+from normbench.config import Recipe
+
+PAPER = {
+    "data__name": "imagenet", "data__num_classes": 1000, "data__image_size": 224, "model__name": "resnet50",
+    "model__options": {}, "recipe": asdict(Recipe(name="gn2018")),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., Path]:
     return write_run
+
+
+@pytest.fixture(scope="session")
+def of_the_paper() -> dict[str, Any]:
+    """What makes a run one of Wu & He's: their data, network and recipe."""
+    return PAPER
 
 
 def write_run(

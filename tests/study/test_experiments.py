@@ -69,7 +69,7 @@ def test_runs_with_options_that_an_experiment_does_not_ask_for_are_left_out_and_
     runs, _ = collected.runs(tmp_path)
     own, remarks = belonging(runs, "gn_fig1")
     assert list(own["seed"]) == [0, 0]
-    assert remarks == ["left out: 2 runs that differ from these in eval_also"]
+    assert remarks == ["left out: 2 runs that differ from these in eval_also; choose with 'eval_also=[\"batch\"]' (2)"]
     asked, _ = belonging(runs, "wj_fig")
     assert list(asked["seed"]) == [1, 1]
 

@@ -107,10 +107,10 @@ def test_a_diverged_cell_is_marked_and_not_missing(make_run: Any, tmp_path: Path
     assert [list(map(float, line.get_xdata())) for line in crosses] == [[1.0]]
 
 
-def test_the_papers_curve_lies_beneath_ours_where_data_and_network_are_its_own_else_beside(
-    make_run: Any, tmp_path: Path
+def test_the_papers_curve_lies_beneath_ours_where_data_network_and_recipe_are_its_own_else_beside(
+    make_run: Any, of_the_paper: dict[str, Any], tmp_path: Path
 ) -> None:
-    paper = {"data__name": "imagenet", "model__name": "resnet50", "protocol__name": "per_worker", "workers": 8}
+    paper = {**of_the_paper, "protocol__name": "per_worker", "workers": 8}
     for batch in (32, 2):
         make_run(tmp_path / "imagenet", batch=batch, error=24.0, sgd_batch=8 * batch, **paper)
     make_run(tmp_path / "digits")
@@ -134,12 +134,14 @@ def test_without_runs_the_papers_curve_stands_alone(tmp_path: Path) -> None:
         demo(collected.no_runs())
 
 
-def test_unlike_runs_share_no_figure_and_the_demo_says_what_it_left_out(make_run: Any, tmp_path: Path) -> None:
+def test_of_unlike_runs_the_most_are_drawn_and_strict_refuses_them(make_run: Any, tmp_path: Path) -> None:
     demo_runs(make_run, tmp_path, seeds=1)
     make_run(tmp_path, batch=2, recipe__epochs=1)
-    with pytest.raises(ConfigError, match=r"differ in recipe.epochs \(1, 15\); choose with recipe.epochs=15"):
-        draw("gn_fig1", tmp_path)
-    assert draw("demo", tmp_path).remarks == ["left out: 1 runs that differ from these in recipe.epochs"]
+    said = "left out: 1 run that differs from these in recipe.epochs; choose with recipe.epochs=1 (1)"
+    for name in ("gn_fig1", "demo"):
+        with pytest.raises(ConfigError, match=r"differ in recipe.epochs \(1, 15\); choose with recipe.epochs=15"):
+            FIGURES[name](collected.runs(tmp_path)[0], strict=True)
+        assert draw(name, tmp_path).remarks == [said]
 
 
 def test_an_unknown_figure_is_one_line_with_the_nearest(tmp_path: Path) -> None:

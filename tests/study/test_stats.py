@@ -117,4 +117,6 @@ def test_the_commonest_setting_is_the_one_with_most_runs(make_run: Any, tmp_path
     make_run(tmp_path, batch=4, recipe__epochs=1)
     for batch in (4, 2):
         make_run(tmp_path, batch=batch)
-    assert list(selection.commonest(collected.runs(tmp_path)[0])["recipe.epochs"]) == [15, 15]
+    kept, remarks = selection.largest_alike(collected.runs(tmp_path)[0])
+    assert list(kept["recipe.epochs"]) == [15, 15]
+    assert remarks == ["left out: 1 run that differs from these in recipe.epochs; choose with recipe.epochs=1 (1)"]

@@ -1,6 +1,7 @@
 """Claims about tables: ours beside the published, a difference only between like numbers, three files of one content."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,18 @@ import pandas as pd
 import pytest
 
 from normbench import tables
-from normbench.config import ConfigError
+from normbench.config import ConfigError, Recipe
 from normbench.study.read import collected
 from normbench.study.tables import table
 from normbench.study.tables.by_name import TABLES
 
 PAPER = {
     "data__name": "imagenet",
+    "data__num_classes": 1000,
+    "data__image_size": 224,
     "model__name": "resnet50",
+    "model__options": {},
+    "recipe": asdict(Recipe(name="gn2018")),
     "protocol__name": "per_worker",
     "workers": 8,
     "sgd_batch": 256,

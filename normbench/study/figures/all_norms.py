@@ -12,15 +12,16 @@ from normbench.config import ConfigError
 from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import looks_of
-from normbench.study.read import experiments, stats
-from normbench.study.read.belonging import belonging, without_variants
+from normbench.study.read import experiments, setting, stats
+from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
+from normbench.study.read.text import as_label
 
 
-def all_norms(runs: pd.DataFrame) -> Drawing:
+def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """The error of every norm at every batch size, best mean first; darker is better."""
-    own, remarks = belonging(without_variants(runs), "all_norms", any_norm=True)
+    own, remarks = chosen(without_variants(runs), "all_norms", any_norm=True, strict=strict)
     if own.empty:
         raise experiments.none_yet("all_norms")
     batches = experiments.grid("all_norms", own).batches
@@ -37,13 +38,15 @@ def all_norms(runs: pd.DataFrame) -> Drawing:
         figure, axes = layout.new_axes(0.6 + 0.135 * len(order))
         _draw_map(axes, errors.loc[order], lost)
         axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
-        axes.set_yticks(range(len(order)), [looks[norm].name + (" †" if norm in free else "") for norm in order])
+        axes.set_yticks(
+            range(len(order)), [as_label(looks[norm].name) + (" †" if norm in free else "") for norm in order]
+        )
         axes.tick_params(length=0, labelsize=6.5)
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("batch size (images per worker)")
         layout.under(figure, _notes(cells, free, lost, lacking))
-    return Drawing(figure, cells, lacking, remarks)
+    return Drawing(figure, cells, lacking, remarks, of=setting.filters(own))
 
 
 def _draw_map(axes: Axes, errors: pd.DataFrame, lost: set[tuple[str, int | None]]) -> None:

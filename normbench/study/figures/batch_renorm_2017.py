@@ -13,11 +13,11 @@ from normbench.study.read.selection import plain
 from normbench.study.read.stats import METRIC
 
 
-def brn_fig(runs: pd.DataFrame) -> Drawing:
+def brn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Ioffe 2017, Figures 1 to 3: accuracy against steps of BN and Batch Renorm,
     in i.i.d. and non-i.i.d. batches.
     """
-    own, remarks = alike(runs, "brn_fig", states=FINISHED, free=("workers", "sgd_batch"))
+    own, remarks = alike(runs, "brn_fig", states=FINISHED, free=("workers", "sgd_batch"), strict=strict)
     wanted = experiments.read("brn_fig")
     labels = "data.labels_per_batch"
     table = collected.epochs(own)

@@ -1,10 +1,13 @@
-"""A paper's numbers beside ours, where data or network differ: what is written of each half."""
+"""A paper's numbers beside ours, where data, network or recipe differ: what is written of each."""
+
+from collections.abc import Collection
 
 import pandas as pd
 
 from normbench.study.read import published, setting
 
 RECALLED = "Hollow: recalled from memory, no target."
+SAID = 4  # fields that the small print names before it counts the rest
 
 
 def titles(own: pd.DataFrame, theirs: pd.DataFrame) -> tuple[str, str]:
@@ -14,7 +17,14 @@ def titles(own: pd.DataFrame, theirs: pd.DataFrame) -> tuple[str, str]:
     return (f"{setting.place(data, model)} (ours)", f"{setting.place(dataset, network)} ({published.CITATIONS[paper]})")
 
 
-def small_print(own: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """The protocol of each half, and whether the paper's numbers are from memory."""
+def small_print(own: pd.DataFrame, theirs: pd.DataFrame, free: Collection[str] = ()) -> str:
+    """The protocol of each half, what of the paper's setting ours are not, what is from memory.
+
+    free: fields that may differ.
+    """
     said = [f"Left: {setting.protocol(own)}.", f"Right: {setting.protocol(theirs)}."]
+    differ = setting.unlike_the_papers(own, theirs, free)
+    if not any(text.startswith(("data=", "model=")) for text in differ):
+        more = f" and {len(differ) - SAID} more" if len(differ) > SAID else ""
+        said.append(f"Ours differ in {', '.join(differ[:SAID])}{more}.")
     return " ".join([*said, *([RECALLED] if published.recalled(theirs) else [])])

@@ -16,7 +16,7 @@ from normbench.study.figures.group_norm_2018 import gn_fig1, gn_fig4, gn_fig5, g
 from normbench.study.figures.mabn_2020 import mabn_errors, mabn_fig
 from normbench.study.figures.wu_johnson_2021 import wj_ema, wj_fig
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Drawing]] = {
+FIGURES: dict[str, Callable[..., Drawing]] = {
     "demo": demo,
     "all_norms": all_norms,
     "gn_fig1": gn_fig1,
@@ -36,9 +36,9 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Drawing]] = {
 }
 
 
-def draw(name: str, runs: pd.DataFrame, profile: Path) -> Drawing:
+def draw(name: str, runs: pd.DataFrame, profile: Path, strict: bool = False) -> Drawing:
     """A figure of some runs; profile: the table of speed and memory, for figure cost.
 
-    Raises ConfigError where there is nothing to draw, or the runs cannot share the figure.
+    Raises ConfigError where there is nothing to draw, and where strict and the runs differ.
     """
-    return cost(runs, profile) if name == "cost" else FIGURES[name](runs)
+    return cost(runs, profile, strict) if name == "cost" else FIGURES[name](runs, strict)

@@ -10,15 +10,15 @@ from normbench.config import ConfigError
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import experiments, stats
-from normbench.study.read.belonging import belonging
+from normbench.study.read import experiments, setting, stats
+from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
 
 PROFILE = Path("results/profile.csv")
 MEMORY = "kept for backward (MiB)"
 
 
-def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawing:
+def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False) -> Drawing:
     """Error against training images per second (left) and against memory (right),
     a point a norm.
 
@@ -28,7 +28,7 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawing:
     measure = f"python -m normbench.profile norm={','.join(experiments.read('cost').norms)} batch=2"
     if not profile.is_file():
         raise ConfigError(f"no {profile} yet; measure speed and memory with {measure}")
-    own, remarks = belonging(runs, "cost", any_norm=True)
+    own, remarks = chosen(runs, "cost", any_norm=True, strict=strict)
     measured = pd.read_csv(profile, keep_default_na=False, na_values={"batch": [""], "workers": [""]})
     rows = _with_errors(stats.against_batch(own), own, measured)
     if not rows:
@@ -53,7 +53,8 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE) -> Drawing:
         text = f"{where['data']}, {where['model']}, {where['batch']} images per worker, on {where['device']}."
         layout.under(figure, f"{text} {lines.missing_text(lacking)}")
     table = pd.DataFrame([_numbers(row) for row in rows]).set_index("norm")
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, fill=[measure] if lacking else [])
+    fill, of = [measure] if lacking else [], setting.filters(own)
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, fill=fill, of=of)
 
 
 # ---------------------------------------------------------------------------- parts
@@ -66,8 +67,8 @@ def _with_errors(cells: list[stats.Cell], runs: pd.DataFrame, measured: pd.DataF
     """
     if runs.empty:
         return []
-    setting = {"data": runs["data"].iloc[0], "model": runs["model"].iloc[0]}
-    like = measured[(measured["data"] == setting["data"]) & (measured["model"] == setting["model"])]
+    data, model = runs[["data", "model"]].iloc[0]
+    like = measured[(measured["data"] == data) & (measured["model"] == model)]
     by_batch: dict[int, list[dict[str, Any]]] = {}
     for (norm, batch), seen in like.groupby([_label(like), "batch"], sort=False):
         cell = next((c for c in cells if c.norm == norm and c.batch in (None, int(batch)) and c.over_seeds.n), None)

@@ -10,18 +10,18 @@ from normbench.study.read import experiments, stats
 from normbench.study.read.belonging import alike
 
 
-def cbn_fig1(runs: pd.DataFrame) -> Drawing:
+def cbn_fig1(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Yao et al. 2021, Figure 1: BN, GN, Batch Renorm, naive CBN and CBN against batch;
     the paper's are from memory.
     """
-    return reproduce(runs, "cbn_fig1", "cross_iteration_bn_2021", "Figure 1", "resnet18")
+    return reproduce(runs, "cbn_fig1", "cross_iteration_bn_2021", "Figure 1", "resnet18", strict)
 
 
-def cbn_window(runs: pd.DataFrame) -> Drawing:
+def cbn_window(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Yao et al. 2021: error against the window k of CBN and naive CBN,
     and of BN with k times the images.
     """
-    own, remarks = alike(runs, "cbn_window")
+    own, remarks = alike(runs, "cbn_window", strict=strict)
     wanted = experiments.read("cbn_window")
     looks = looks_of([*wanted.norms, "bn"])
     windowed = own[own["norm.name"].isin(wanted.norms)]
@@ -43,9 +43,9 @@ def cbn_window(runs: pd.DataFrame) -> Drawing:
     return error_vs_option.draw("cbn_window", own, found, ks, x, remarks, log=True)
 
 
-def cbn_burnin(runs: pd.DataFrame) -> Drawing:
+def cbn_burnin(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Yao et al. 2021: error against the epochs of plain BN before CBN sets in."""
-    own, remarks = alike(runs, "cbn_burnin")
+    own, remarks = alike(runs, "cbn_burnin", strict=strict)
     look = look_of("cbn")
     found = [(look, look.name, error_vs_option.by_option(own, "norm.burnin_epochs"))]
     epochs = sorted({*map(float, experiments.read("cbn_burnin").swept["norm.burnin_epochs"]), *found[0][2]})

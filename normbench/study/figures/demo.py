@@ -9,12 +9,12 @@ from normbench.study.figures import error_vs_batch
 from normbench.study.figures.drawing import Drawing
 from normbench.study.read import experiments
 from normbench.study.read.belonging import belonging, is_of, without_variants
-from normbench.study.read.selection import commonest, differing, setting_free
+from normbench.study.read.selection import largest_alike
 
 LEGIBLE = 10  # norms in one figure of curves
 
 
-def demo(runs: pd.DataFrame) -> Drawing:
+def demo(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Error against batch on the embedded digits; of several settings the one with most runs.
 
     Every norm there is, or those of its experiment where more curves could not be told apart.
@@ -29,8 +29,5 @@ def demo(runs: pd.DataFrame) -> Drawing:
         others = set(without_variants(digits)["norm"]) - set(shown["norm"])
         remarks = [f"left out: {len(others)} more norms, which figure all_norms shows"] if others else []
         shown = belonging(shown, "demo")[0]
-    chosen = commonest(shown)
-    fields = differing(shown, setting_free(shown))
-    if fields:
-        remarks.append(f"left out: {len(shown) - len(chosen)} runs that differ from these in {', '.join(fields)}")
-    return replace(error_vs_batch.draw(chosen, experiments.grid("demo", chosen)), remarks=remarks)
+    chosen, more = largest_alike(shown, strict=strict)
+    return replace(error_vs_batch.draw(chosen, experiments.grid("demo", chosen)), remarks=[*remarks, *more])

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from normbench.study.figures import beside, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import published, stats
+from normbench.study.read import published, setting, stats
 from normbench.study.read.experiments import Grid
 from normbench.study.read.missing import missing_cells
 from normbench.study.read.stats import Cell
@@ -16,7 +16,7 @@ from normbench.study.read.stats import Cell
 def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apart: bool = False) -> Drawing:
     """Mean and sd over seeds against batch, one curve per norm, and a paper's curves.
 
-    apart: the paper's are of other data or another network, so they stand beside ours on a scale of
+    apart: the paper's are of other data, network or recipe, so they stand beside ours on a scale of
     their own; else they lie beneath ours.
     """
     cells = [cell for cell in stats.against_batch(runs) if cell.batch is None or cell.batch in grid.batches]
@@ -40,7 +40,7 @@ def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apar
             notes.insert(0, beside.small_print(runs, theirs))
         layout.legend(figure, handles, ncols=5 if apart else 2)
         layout.under(figure, (" " if apart else "\n").join(notes))
-    return Drawing(figure, cells, lacking, numbers=_numbers(cells, grid))
+    return Drawing(figure, cells, lacking, numbers=_numbers(cells, grid), of=setting.filters(runs))
 
 
 # ---------------------------------------------------------------------------- parts of the drawing

@@ -6,6 +6,6 @@ from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.reproduction import reproduce
 
 
-def evonorm_fig(runs: pd.DataFrame) -> Drawing:
+def evonorm_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Liu et al. 2020, Table 3: BN, GN, FRN and EvoNorm against batch."""
-    return reproduce(runs, "evonorm_fig", "evonorm_2020", "Table 3", "resnet50")
+    return reproduce(runs, "evonorm_fig", "evonorm_2020", "Table 3", "resnet50", strict)

@@ -9,7 +9,7 @@ from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, look_of, looks_of, shades
 from normbench.study.figures.reproduction import reproduce
 from normbench.study.figures.training_curves import Apart, Curve, Panel, Points
-from normbench.study.read import collected, experiments, probes, published
+from normbench.study.read import collected, experiments, probes, published, setting
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import METRIC
@@ -19,20 +19,20 @@ LAST = 100  # epochs of the paper's recipe, where its tables' numbers stand
 PERCENTILES = ("99", "80", "20", "1")
 
 
-def gn_fig1(runs: pd.DataFrame) -> Drawing:
+def gn_fig1(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Wu & He 2018, Figure 1: BN and GN against batch.
 
     Over the paper's own curves, beside them where ours are of other data; without runs, the paper's
     alone.
     """
-    return reproduce(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50")
+    return reproduce(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50", strict)
 
 
-def gn_fig4(runs: pd.DataFrame) -> Drawing:
+def gn_fig4(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Wu & He 2018, Figure 4: training and validation curves of BN, LN, IN and GN
     at 32 images per worker.
     """
-    own, remarks, alone = _curves_of(runs, "gn_fig4")
+    own, remarks, alone = _curves_of(runs, "gn_fig4", strict)
     norms = experiments.read("gn_fig4").norms
     looks = looks_of(norms)
     table = collected.epochs(own)
@@ -51,11 +51,11 @@ def gn_fig4(runs: pd.DataFrame) -> Drawing:
     return training_curves.draw(panels, own, "gn_fig4", handles, remarks, alone, ncols=5, source=source, apart=apart)
 
 
-def gn_fig5(runs: pd.DataFrame) -> Drawing:
+def gn_fig5(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Wu & He 2018, Figure 5: validation curves of BN (left) and GN (right)
     over the images per worker.
     """
-    own, remarks, alone = _curves_of(runs, "gn_fig5")
+    own, remarks, alone = _curves_of(runs, "gn_fig5", strict)
     read_off, final = _of_paper("group_norm_2018"), _of_paper("group_norm_2018", "Table 2")
     theirs = pd.concat([published.at_epochs(read_off), final.assign(at=LAST)])
     batches = experiments.grid("gn_fig5", own).batches
@@ -87,11 +87,11 @@ def gn_fig5(runs: pd.DataFrame) -> Drawing:
     )
 
 
-def gn_fig6(runs: pd.DataFrame) -> Drawing:
+def gn_fig6(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Wu & He 2018, Figure 6: percentiles 1, 20, 80 and 99 of a layer's features
     before the norm, through training.
     """
-    probed, own, remarks = probes.probed_runs(runs, "gn_fig6")
+    probed, own, remarks = probes.probed_runs(runs, "gn_fig6", strict)
     norms = [norm for norm in experiments.read("gn_fig6").norms if norm in set(probed["norm"])]
     looks = shades([f"{percentile} %" for percentile in PERCENTILES])
     lacking = missing(own, "gn_fig6")
@@ -111,15 +111,16 @@ def gn_fig6(runs: pd.DataFrame) -> Drawing:
         axes[0].set_ylabel("input of the norm")
         layout.legend(figure, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
         layout.under(figure, f"{probes.layer_in_words(probed)} {lines.missing_text(lacking)}")
-    return Drawing(figure, missing=lacking, remarks=remarks)
+    return Drawing(figure, missing=lacking, remarks=remarks, of=setting.filters(own))
 
 
 # ---------------------------------------------------------------------------- Figures 4 and 5
 
 
-def _curves_of(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str], bool]:
+def _curves_of(runs: pd.DataFrame, name: str, strict: bool) -> tuple[pd.DataFrame, list[str], bool]:
     """The runs of a figure, remarks on others, and whether the paper's numbers stand alone."""
-    own, remarks = alike(runs, name, paper_data="imagenet", states=FINISHED, free=("workers", "sgd_batch"))
+    free = ("workers", "sgd_batch")
+    own, remarks = alike(runs, name, paper_data="imagenet", states=FINISHED, free=free, strict=strict)
     return own, remarks, not bool(own["state"].isin(FINISHED).any())
 
 
@@ -134,9 +135,8 @@ def _of_paper(paper: str, item: str | None = None) -> pd.DataFrame:
 def _placed(
     own: pd.DataFrame, points: list[Points], theirs: pd.DataFrame, titles: list[str]
 ) -> tuple[list[Points], Apart | None]:
-    """The paper's points beneath our panels if data and network are its own, else apart."""
-    same = set(own["data"]) <= set(theirs["dataset"]) and set(own["model"]) <= set(theirs["model"])
-    if same:
+    """The paper's points beneath our panels if data, network and recipe are its own, else apart."""
+    if own.empty or not setting.unlike_the_papers(own, theirs):
         return points, None
     panels = [Panel(title, [], of_panel) for title, of_panel in zip(titles, points, strict=True)]
     return [[] for _ in points], Apart(panels, theirs)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure, FigureBase  # without pyplot: no window, n
 from matplotlib.lines import Line2D
 
 from normbench.study.figures.style import COLUMN_WIDTH, PAGE_WIDTH, SMALL_PRINT
+from normbench.study.read.text import as_label
 
 
 def new_axes(height: float = 2.5) -> tuple[Figure, Axes]:
@@ -35,7 +36,7 @@ def new_halves(height: float, titles: tuple[str, str], ratio: float = 1.0) -> tu
     figure = Figure(figsize=(PAGE_WIDTH, height))
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(ratio, 1.0)).flat
     for half, title in zip((left, right), titles, strict=True):
-        half.suptitle(title, fontsize=8)
+        half.suptitle(as_label(title), fontsize=8)
     return figure, left, right
 
 
@@ -47,12 +48,14 @@ def panels(part: FigureBase, rows: int, columns: int, one_scale: str = "xy") -> 
 def legend(figure: Figure, handles: list[Line2D], ncols: int = 2) -> None:
     """Above the axes, never over a curve, in at most ncols columns; the figure grows by rows."""
     if handles:
-        labels = [str(handle.get_label()) for handle in handles]
+        labels = [as_label(str(handle.get_label())) for handle in handles]
         width = figure.get_figwidth()
         fitting = (n for n in range(min(ncols, len(handles)), 1, -1) if _legend_width(labels, n) <= width)
         columns = next(fitting, 1)
         figure.set_figheight(figure.get_figheight() + 0.14 * (-(-len(handles) // columns) - 1))
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2)
+        figure.legend(
+            handles=handles, labels=labels, loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2
+        )
 
 
 def _legend_width(labels: list[str], columns: int) -> float:
@@ -66,6 +69,7 @@ def _legend_width(labels: list[str], columns: int) -> float:
 
 def under(figure: Figure, text: str) -> None:
     """Small print below a figure, in lines that fit its width."""
+    text = "\n".join(map(as_label, text.split("\n")))
     if text.strip():
         letters = int(23 * figure.get_figwidth())
         wide = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, letters))

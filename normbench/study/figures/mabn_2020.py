@@ -8,7 +8,7 @@ from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, look_of
 from normbench.study.figures.reproduction import reproduce
-from normbench.study.read import probes
+from normbench.study.read import probes, setting
 from normbench.study.read.missing import missing
 
 # Fields of a probe, and what the paper calls them; y is the layer's output before gamma and beta.
@@ -20,16 +20,16 @@ STATISTICS = {
 }
 
 
-def mabn_errors(runs: pd.DataFrame) -> Drawing:
+def mabn_errors(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Yan et al. 2020: BN, Batch Renorm and MABN against batch."""
-    return reproduce(runs, "mabn_errors", "mabn_2020", "error against batch size", "resnet50")
+    return reproduce(runs, "mabn_errors", "mabn_2020", "error against batch size", "resnet50", strict)
 
 
-def mabn_fig(runs: pd.DataFrame) -> Drawing:
+def mabn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Yan et al. 2020: mean, variance and the backward pass's two statistics of one BN layer,
     by batch size.
     """
-    probed, own, remarks = probes.probed_runs(runs, "mabn_fig")
+    probed, own, remarks = probes.probed_runs(runs, "mabn_fig", strict)
     sizes = sorted({int(b) for b in probed["batch"].dropna()})  # the noisiest first, beneath
     looks = dict(zip(sizes, [look_of(n) for n in ("brn", "bn", "gn", "ln", "in")], strict=False))
     lacking = missing(own, "mabn_fig")
@@ -53,7 +53,8 @@ def mabn_fig(runs: pd.DataFrame) -> Drawing:
         ]
         layout.legend(figure, handles[::-1], ncols=3)
         layout.under(figure, f"{probes.layer_in_words(probed)} Channel 0 of worker 0. {lines.missing_text(lacking)}")
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=_spreads(probed, sizes))
+    of = setting.filters(own)
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=_spreads(probed, sizes), of=of)
 
 
 def _thin_ticks(axes: Axes) -> None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from normbench.study.figures import beside, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look
-from normbench.study.read import experiments
+from normbench.study.read import experiments, setting
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import METRIC
 
@@ -40,7 +40,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Apart:
-    """A paper's panels beside ours, on a scale of their own: of other data or another network."""
+    """A paper's panels beside ours, on a scale of their own: of other data, network or recipe."""
 
     panels: list[Panel]
     theirs: pd.DataFrame
@@ -79,7 +79,7 @@ def draw(
         layout.under(
             figure, " ".join(filter(None, [spread, protocols, source, "" if alone else lines.missing_text(lacking)]))
         )
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x))
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x), of=setting.filters(own))
 
 
 def grey(label: str) -> Line2D:

@@ -10,7 +10,7 @@ from normbench.study.figures import beside, layout, lines, scales, style, traini
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.figures.training_curves import Curve, Panel
-from normbench.study.read import collected, experiments, published, stats
+from normbench.study.read import collected, experiments, published, setting, stats
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
@@ -26,14 +26,14 @@ CURVES = {  # the paper's item, and how ours is measured
 }
 
 
-def wj_fig(runs: pd.DataFrame) -> Drawing:
+def wj_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Wu & Johnson 2021: train, mini-batch, population and frozen-BN error
     against normalization batch size.
     """
-    own, remarks = alike(runs, "wj_fig", paper_data="imagenet", states=("done",))
+    own, remarks = alike(runs, "wj_fig", paper_data="imagenet", states=("done",), strict=strict)
     theirs = _paper()
     done = own[own["state"] == "done"]
-    apart = len(done) > 0 and not (set(own["data"]) == {"imagenet"} and set(own["model"]) == set(theirs["model"]))
+    apart = len(done) > 0 and bool(setting.unlike_the_papers(done, theirs, free=(FROZEN,)))
     beneath = theirs[:0] if apart else theirs
     found = {item: _curve(done, item, metric) for item, (_, metric) in CURVES.items()}
     means = [summary for line in found.values() for summary in line.values()]
@@ -54,16 +54,17 @@ def wj_fig(runs: pd.DataFrame) -> Drawing:
         layout.legend(figure, handles, ncols=2 if apart else 1)
         citation = "" if apart else f"{'Grey: ' if means else ''}{published.CITATIONS['wu_johnson_2021']}."
         spread = "Mean ± sd over n seeds." if any(summary.n > 1 for summary in means) else ""
-        said = [beside.small_print(done, theirs) if apart else "", citation, spread]
+        said = [beside.small_print(done, theirs, (FROZEN,)) if apart else "", citation, spread]
         layout.under(figure, "\n".join(filter(None, [*said, "" if done.empty else lines.missing_text(lacking)])))
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=_numbers(found, batches) if means else None)
+    numbers = _numbers(found, batches) if means else None
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
 
 
-def wj_ema(runs: pd.DataFrame) -> Drawing:
+def wj_ema(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """Wu & Johnson 2021: validation error of moving averages against precise statistics
     through training.
     """
-    own, remarks = alike(runs, "wj_ema", states=FINISHED, free=("workers", "sgd_batch"))
+    own, remarks = alike(runs, "wj_ema", states=FINISHED, free=("workers", "sgd_batch"), strict=strict)
     precise = f"{METRIC}_precise"
     table = collected.epochs(own)
     if precise not in table:

@@ -6,44 +6,50 @@ from collections.abc import Collection
 import pandas as pd
 
 from normbench.records import STATES
-from normbench.study.read import experiments, science
+from normbench.study.read import experiments
 from normbench.study.read.experiments import Experiment
-from normbench.study.read.selection import ANY_BATCH, plain, refuse_unlike, setting_free
+from normbench.study.read.selection import ANY_BATCH, largest_alike, left_out, plain, setting_free
 
 
 def belonging(runs: pd.DataFrame, name: str, any_norm: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """The runs that the experiments of a figure would have made, and remarks on like runs left out.
 
     Of the experiments' norms, or of all where any_norm. Where runs differ in a field that an
-    experiment sets, those with its value; in one that it does not name, those that have it off.
-    What still differs is for the figure to refuse.
+    experiment sets, those with its value; in one that only others set, those that have it off.
     """
     chosen = [_of_experiment(runs, experiments.read(part), any_norm) for part in experiments.parts(name)]
     own = pd.concat([kept for kept, _ in chosen])
     own = own[~own["path"].duplicated()].reindex(columns=runs.columns).astype(runs.dtypes)
-    return own, list(dict.fromkeys(remark for _, remark in chosen if remark))
+    return own, list(dict.fromkeys(remark for _, remarks in chosen for remark in remarks))
+
+
+def chosen(
+    runs: pd.DataFrame, name: str, purpose: str = "a figure", *, any_norm: bool = False,
+    states: Collection[str] = STATES, free: Collection[str] = (), strict: bool = False,
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+    """Of the runs that belong to a figure the largest set that is alike, and remarks on the rest.
+
+    As in largest_alike; raises ConfigError where strict and runs differ.
+    """
+    own, remarks = belonging(runs, name, any_norm)
+    swept = [key for part in experiments.parts(name) for key in experiments.read(part).swept]
+    own, more = largest_alike(own, purpose, swept=swept, free=free, states=states, strict=strict)
+    return own, [*remarks, *more]
 
 
 def alike(
     runs: pd.DataFrame, name: str, purpose: str = "a figure", *, paper_data: str | None = None,
-    states: Collection[str] = STATES, free: Collection[str] = (),
+    states: Collection[str] = STATES, free: Collection[str] = (), strict: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
-    """The runs that belong to a figure, sure to be alike, and remarks on those left out.
+    """Those chosen for a figure, at least one of them in one of the states.
 
     paper_data: the data set of published numbers that are shown alone where there are no runs.
-    states: those of the runs that are shown; only these need to be alike.
-    free: fields that may differ, beside the swept ones, the seed, and what the protocol derives
-    from the batch.
-
-    Raises ConfigError where there is nothing to show, and where runs differ in any other field.
+    Raises ConfigError where there is nothing to show, and where strict and runs differ.
     """
-    own, remarks = belonging(runs, name)
-    shown = own[own["state"].isin(states)]
+    own, remarks = chosen(runs, name, purpose, states=states, free=free, strict=strict)
     paper_alone = paper_data is not None and (runs.empty or paper_data in set(runs["data"]))
-    if shown.empty and not paper_alone:
+    if not own["state"].isin(states).any() and not paper_alone:
         raise experiments.none_yet(name)
-    swept = [key for part in experiments.parts(name) for key in experiments.read(part).swept]
-    refuse_unlike(shown, purpose, (*setting_free(shown), *swept, *free))
     return own, remarks
 
 
@@ -60,19 +66,24 @@ def is_of(label: str, wanted: Experiment) -> bool:
     return any(re.fullmatch(re.escape(norm) + tail, label) for norm in wanted.norms)
 
 
-def _of_experiment(runs: pd.DataFrame, wanted: Experiment, any_norm: bool) -> tuple[pd.DataFrame, str]:
+def _of_experiment(runs: pd.DataFrame, wanted: Experiment, any_norm: bool) -> tuple[pd.DataFrame, list[str]]:
     candidates = runs if any_norm else runs.loc[[is_of(label, wanted) for label in runs["norm"]]]
     free = {*setting_free(candidates), *wanted.swept}
-    others = [field for field in science.columns(runs) if not {field, field.split(".")[0]} & free]
-    own, left_out = candidates, []  # a value that the experiment sets itself needs no remark
-    for field in dict.fromkeys([*wanted.fixed, *others]):
-        if field not in own:
-            continue
-        match = own[field].map(plain) == plain(wanted.fixed.get(field, "null"))
+    others = [field for field in experiments.fields() if field in runs and not {field, field.split(".")[0]} & free]
+    # A value that the experiment sets itself needs no remark.
+    asked, _ = _matching(candidates, {field: value for field, value in wanted.fixed.items() if field in runs})
+    own, switched = _matching(asked, {field: "null" for field in others if field not in wanted.fixed})
+    return own, left_out(asked, own, switched)
+
+
+def _matching(runs: pd.DataFrame, values: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Of runs that differ in a field those with its value, where any has it; and those fields."""
+    decided = []
+    for field, value in values.items():
+        match = runs[field].map(plain) == plain(value)
         if field in ANY_BATCH:
-            match |= own["batch_free"]
+            match |= runs["batch_free"]
         if match.any() and not match.all():
-            own = own[match]
-            left_out += [] if field in wanted.fixed else [field]
-    count = len(candidates) - len(own)
-    return own, f"left out: {count} runs that differ from these in {', '.join(left_out)}" if left_out else ""
+            runs = runs[match]
+            decided.append(field)
+    return runs, decided

@@ -95,19 +95,20 @@ def _read(folder: str | Path, with_epochs: bool) -> Collected:
             continue
         try:
             row = one_run.read_run(Path(leaf.path))
-            found.append((leaf, below, row, one_run.read_epochs(Path(leaf.path)) if with_epochs else {}))
+            columns = one_run.read_epochs(Path(leaf.path))  # in any case: bad rows show now
+            found.append((leaf, below, row, columns))
             fresh += cache.settled(leaf)
         except OSError as error:
             name = Path(error.filename or leaf.path).name
             problems.append(Problem(leaf.path, f"{error.strerror or error} ({name})"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             reason = str(error) if isinstance(error, ValueError) else "not a normbench record"
             problems.append(Problem(leaf.path, reason))
     if with_epochs and fresh:
         cache.save(root, (entry for entry in found if cache.settled(entry[0])))
     table = _table_of_runs([{**row, "path": leaf.path} for leaf, _, row, _ in found])
-    columns = [found[place][3] for place in table.index]
-    return Collected(table, _table_of_epochs(table, columns) if with_epochs else pd.DataFrame(), problems)
+    of_runs = [found[place][3] for place in table.index]
+    return Collected(table, _table_of_epochs(table, of_runs) if with_epochs else pd.DataFrame(), problems)
 
 
 # ---------------------------------------------------------------------------- tables

@@ -1,8 +1,10 @@
 """What an experiment of conf/experiment asks for: its grid, and the commands that train it."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -70,6 +72,12 @@ def read(name: str) -> Experiment:
     return Experiment(name, {**dict(_dotted(settings)), **alone}, swept)
 
 
+@cache
+def fields() -> tuple[str, ...]:
+    """Every field that an experiment sets or sweeps: what tells the runs of one from another's."""
+    return tuple(sorted({key for name in names() for key in (*read(name).fixed, *read(name).swept)}))
+
+
 def grid(name: str, runs: pd.DataFrame) -> Grid:
     """An experiment's grid, and beyond it what is on disk.
 
@@ -89,7 +97,10 @@ def grid(name: str, runs: pd.DataFrame) -> Grid:
 
 def commands(name: str, settings: list[str] | None = None) -> list[str]:
     """What trains the runs that a figure or table lacks; a sweep skips those that are done."""
-    return [" ".join(["python -m normbench -m", f"experiment={part}", *(settings or [])]) for part in parts(name)]
+    return [
+        " ".join(["python -m normbench -m", f"experiment={part}", *map(shlex.quote, settings or [])])
+        for part in parts(name)
+    ]
 
 
 def none_yet(name: str) -> ConfigError:

@@ -1,6 +1,7 @@
 """One run folder: the run as a row of its science fields and results, its epochs by column."""
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,44 @@ def read_run(path: Path) -> dict[str, Any]:
     missing = [key for key in FIRST if row.get(key) is None]
     if missing:
         raise ValueError(f"config.yaml does not say {', '.join(missing)}")
+    _refuse_other_kinds(row)
     row["lr"] = row["recipe.lr"] * row["sgd_batch"] / row["recipe.lr_batch"]  # the linear rule
     row["batch_free"] = bool(config.get("batch_free"))
     if row["batch_free"]:
         del row["batch"], row["workers"]
     experiment = config.get("experiment")
     row["experiment"] = experiment if isinstance(experiment, str) else None
-    row["identity"] = config.get("identity")
+    identity = config.get("identity")
+    row["identity"] = identity if isinstance(identity, str) else None
     row["state"] = records.state(path)
-    if row["state"] not in records.STATES:
-        raise ValueError(f"result.json says status {row['state']!r}, which is none of {', '.join(records.STATES)}")
+    trouble = None if row["state"] in records.FINISHED else records.result_trouble(path)
+    # torn, or without its rows, the run is cut; anything else is no result of ours
+    if trouble and "not a normbench record" in trouble:
+        raise ValueError(trouble)
     if row["state"] in records.FINISHED:
         row.update(_result(records.read_json(path / "result.json")))
     return row
+
+
+def _refuse_other_kinds(row: dict[str, Any]) -> None:
+    """Raises ValueError where a field that figures count on holds something else than it should.
+
+    One such row would take down the table of all.
+    """
+    for key in ("data", "model", "norm", "protocol"):
+        if not isinstance(row[key], str):
+            raise ValueError(f"config.yaml says {key}: {row[key]!r:.80}, which is no name")
+    for key in ("batch", "workers", "sgd_batch", "seed"):
+        value = row[key]
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+            raise ValueError(f"config.yaml says {key}: {value!r:.80}, which is no whole number that it can be")
+    for key in ("recipe.lr", "recipe.lr_batch", "recipe.epochs"):
+        if not _is_number(row.get(key)) or not math.isfinite(row[key]):
+            raise ValueError(f"config.yaml says {key}: {row.get(key)!r:.80}, which is no number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _result(result: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +75,9 @@ def _result(result: dict[str, Any]) -> dict[str, Any]:
     for key, value in result.items():
         if isinstance(value, dict):
             row[key], row[f"{key}.final"] = value.get("median_last5"), value.get("final")
+            for number in (row[key], row[f"{key}.final"]):
+                if number is not None and not _is_number(number):
+                    raise ValueError(f"result.json says {key}: {number!r:.80}, which is no number")
         elif key != "status":
             row[key] = value
     return row
@@ -60,6 +89,12 @@ def _result(result: dict[str, Any]) -> dict[str, Any]:
 def read_epochs(path: Path) -> Columns:
     """A run's epochs by column: thousands of dicts kept alive would cost more than the parsing."""
     rows = _read_rows(path)
+    for row in rows:
+        for name, value in row.items():
+            if name in ("epoch", "images_seen") and not _is_number(value):
+                raise ValueError(f"epochs.jsonl says {name}: {value!r:.80}, which is no number")
+            if "_error_pct" in name and value is not None and not _is_number(value):
+                raise ValueError(f"epochs.jsonl says {name}: {value!r:.80}, which is no number")
     names = {name: None for row in rows for name in row}
     return {name: _array([row.get(name) for row in rows]) for name in names}
 
@@ -73,7 +108,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(b"[" + text.strip().replace(b"\n", b",") + b"]")
         epochs = [row["epoch"] for row in rows]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return records.read_rows(path)  # a torn line
     in_order = all(a < b for a, b in pairwise(epochs))
     return rows if in_order else records.read_rows(path)  # an epoch trained twice

@@ -8,21 +8,22 @@ import pandas as pd
 from normbench import records
 from normbench.study.read import experiments
 from normbench.study.read.belonging import belonging
-from normbench.study.read.selection import refuse_unlike
+from normbench.study.read.selection import largest_alike
 
 
-def probed_runs(runs: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def probed_runs(runs: pd.DataFrame, name: str, strict: bool = False) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The runs of a figure that have probes; all that were to be probed; remarks on those left out.
 
-    Raises ConfigError where none has probes, and where they differ in more than norm, batch, seed.
+    Of runs that differ in more than norm, batch and seed the largest set that is alike. Raises
+    ConfigError where none has probes, and where strict and they differ.
     """
     own, remarks = belonging(runs, name)
     watched = own[own["probe.layer"].notna()] if "probe.layer" in own else own[:0]
     probed = watched.loc[[bool(records.read_probes(Path(path))) for path in watched["path"]]]
     if probed.empty:
         raise experiments.none_yet(name)
-    refuse_unlike(probed, "a figure", ("seed", "norm", "batch", "workers", "sgd_batch"))
-    return probed, watched, remarks
+    probed, more = largest_alike(probed, free=("workers", "sgd_batch"), strict=strict)
+    return probed, watched, [*remarks, *more]
 
 
 def first_seed(runs: pd.DataFrame) -> pd.DataFrame:

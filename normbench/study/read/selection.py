@@ -1,5 +1,10 @@
-"""Choosing runs by their science fields, and refusing to put unlike ones together."""
+"""Choosing runs by their science fields: by filters, and the largest set that is alike.
 
+largest_alike is the one rule of every figure and table: one trial at another learning rate is left
+out and named, and stops nothing. refuse_unlike is what `--strict` asks for instead.
+"""
+
+import shlex
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -7,10 +12,14 @@ import pandas as pd
 
 from normbench.config import ConfigError
 from normbench.hints import nearest
+from normbench.records import FINISHED, STATES
 from normbench.study.read import science
 
 # Fields without meaning for a batch-free run, which serves every value of them.
 ANY_BATCH = ("batch", "workers")
+# What follows from the batch under a protocol.
+FOLLOWS = {"per_worker": "sgd_batch", "fixed_sgd": "workers"}
+SAID = 4  # sets of runs, or fields, that a line names before it counts the rest
 
 
 def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
@@ -72,7 +81,7 @@ def refuse_unlike(runs: pd.DataFrame, purpose: str, free: Collection[str] = ("se
     more = f" and {len(seen) - 4} more fields" if len(seen) > 4 else ""
     raise ConfigError(
         f"these {len(runs)} runs cannot share {purpose}: they differ in {', '.join(seen[:4])}{more}; "
-        f"choose with {' '.join(_filters(runs, free))}"
+        f"choose with {' '.join(map(shlex.quote, _filters(runs, free)))}"
     )
 
 
@@ -90,18 +99,124 @@ def setting_free(runs: pd.DataFrame) -> tuple[str, ...]:
     The norm, the batch and the seed; and whichever of workers and sgd_batch follows from the batch
     under the protocol.
     """
-    follows = {"per_worker": "sgd_batch", "fixed_sgd": "workers"}
-    return ("norm", "batch", "seed", *(follows[name] for name in runs["protocol"].unique() if name in follows))
+    return ("norm", "batch", "seed", *(FOLLOWS[name] for name in runs["protocol"].unique() if name in FOLLOWS))
 
 
-def commonest(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of settings that cannot share a figure, the runs of that with most; of equals, the first."""
-    free = setting_free(runs)
-    fields = [name for name in science.columns(runs) if name.split(".")[0] not in free]
-    if runs.empty or not fields:
+# ------------------------------------------------------------------ the largest set that is alike
+
+
+def largest_alike(
+    runs: pd.DataFrame, purpose: str = "a figure", *, swept: Collection[str] = (), free: Collection[str] = (),
+    states: Collection[str] = STATES, strict: bool = False,
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+    """Of runs that differ, the largest set that is alike, and what was left out, in words.
+
+    Alike are runs that differ in the norm, the batch, the seed, what their protocol derives from
+    the batch, and the fields `swept` and `free`; and at one norm, batch and swept value in nothing
+    but the seed. The largest has most finished runs; of equals most runs. Of equal sets
+    at one norm and batch it is that of the norm's other batches; else the first.
+
+    states: those of the runs that are shown; only these have to be alike.
+    strict: runs that differ are refused instead, with a ConfigError that says how to choose.
+    """
+    shown = runs[runs["state"].isin(states)]
+    if strict:
+        refuse_unlike(shown, purpose, (*setting_free(shown), *swept, *free))
+        return runs, []
+    setting = _telling(shown, {"norm", "batch", "seed", *swept, *free})
+    kept = _largest(runs, shown, setting)
+    options = any(key.startswith("norm.") for key in swept)  # then one norm's labels are many
+    place = ["norm.name" if options else "norm", "batch", *(key for key in swept if key in kept)]
+    place = list(dict.fromkeys(key for key in place if key != "seed"))
+    shown = kept[kept["state"].isin(states)]
+    within = [name for name in _telling(shown, {"norm", "batch", "seed"}, below=False) if name not in place]
+    if within:
+        cells = kept[place].map(plain).agg("|".join, axis=1)
+        parts = []
+        for _, cell in kept.groupby(cells):
+            curve = kept[kept[place[0]] == cell[place[0]].iloc[0]]
+            parts.append(_largest(cell, shown[shown.index.isin(cell.index)], within, curve))
+        kept = kept[kept.index.isin(pd.concat(parts).index)]
+    return kept, left_out(runs, kept, list(dict.fromkeys([*setting, *within])))
+
+
+def left_out(runs: pd.DataFrame, kept: pd.DataFrame, fields: Sequence[str]) -> list[str]:
+    """A remark that counts the runs beside those kept, with the filters that select them."""
+    rest = runs[~runs.index.isin(kept.index)]
+    if rest.empty:
+        return []
+    told = pd.DataFrame({name: _told(runs, name) for name in fields})
+    here = {name: set(told.loc[kept.index, name]) for name in fields}
+    sets = [told.loc[own.index] for _, own in rest.groupby(_key(told.loc[rest.index]), sort=False)]
+    differ = [name for name in fields if not set(told.loc[rest.index, name]) <= here[name]]
+    filters = sorted((-len(own), _filter(told, own.iloc[0], here)) for own in sets)
+    said = [f"{text} ({-less})" for less, text in filters]
+    more = [f"{len(said) - SAID} more settings"] if len(said) > SAID else []
+    fields_more = f" and {len(differ) - SAID} more fields" if len(differ) > SAID else ""
+    what = f"{len(rest)} runs that differ" if len(rest) > 1 else "1 run that differs"
+    return [
+        f"left out: {what} from these in {', '.join(differ[:SAID])}{fields_more}; "
+        f"choose with {', or '.join([*said[:SAID], *more])}"
+    ]
+
+
+def _largest(
+    runs: pd.DataFrame, shown: pd.DataFrame, fields: Sequence[str], around: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The runs that are one in all of the fields: those of the largest such set of the shown.
+
+    around: of equal sets, the one with more like it among these.
+    """
+    if not fields or len(shown) < 2:
         return runs
-    setting = runs[fields].map(plain).agg("|".join, axis=1)
-    return runs[setting == setting.value_counts(sort=False).idxmax()]
+    around = runs if around is None else around
+    told = pd.DataFrame({name: _told(around, name) for name in fields})
+    best, most = runs, (-1, -1, -1)
+    for _, own in told.loc[shown.index].drop_duplicates().iterrows():
+        like = pd.Series(True, index=around.index)
+        for name in fields:
+            like &= (told[name] == own[name]) | (told[name] == ANY)
+        alike = like[runs.index]
+        count = (int((alike & runs["state"].isin(FINISHED)).sum()), int(alike.sum()), int(like.sum()))
+        if count > most:
+            best, most = runs[alike], count
+    return best
+
+
+ANY = "*"  # in the place of a value that follows from the batch, or serves every batch
+
+
+def _told(runs: pd.DataFrame, name: str) -> "pd.Series[str]":
+    """A field's values in one spelling; ANY where it follows, or has no meaning."""
+    values = runs[name].map(plain)
+    for protocol, field in FOLLOWS.items():
+        if name == field:
+            values = values.mask(runs["protocol"] == protocol, ANY)
+    return values.mask(runs["batch_free"], ANY) if name in ANY_BATCH else values
+
+
+def _telling(runs: pd.DataFrame, free: Collection[str], below: bool = True) -> list[str]:
+    """The fields that tell runs apart; below: what is free frees all below it."""
+    fields = [name for name in science.columns(runs) if name not in free]
+    fields = [name for name in fields if not below or name.split(".")[0] not in free]
+    return [name for name in fields if len(set(_told(runs, name)) - {ANY}) > 1]
+
+
+def _key(told: pd.DataFrame) -> "pd.Series[str]":
+    return told.agg("|".join, axis=1)
+
+
+def _filter(told: pd.DataFrame, one: "pd.Series[str]", here: dict[str, set[str]]) -> str:
+    """The filters that select the runs which are as one is, as they are typed."""
+    words = []
+    # What differs comes first.
+    first = sorted(told.columns, key=lambda name: one[name] in here[name])
+    for name in first:
+        match = (told[name] == one[name]) | (told[name] == ANY)
+        if one[name] != ANY and not match.all():
+            words.append(shlex.quote(f"{name}={one[name]}"))
+            told = told[match]
+    return " ".join(words)
 
 
 def _varies(runs: pd.DataFrame, name: str) -> bool:

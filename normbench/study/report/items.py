@@ -44,27 +44,29 @@ class NotMade:
     reason: str
 
 
-def figures(runs: pd.DataFrame, profile: Path) -> tuple[list[Item], list[NotMade]]:
+def figures(runs: pd.DataFrame, profile: Path, strict: bool = False) -> tuple[list[Item], list[NotMade]]:
     """Every figure that the runs can fill, even in part, and the rest."""
     made: list[Item] = []
     not_made: list[NotMade] = []
     for name, function in FIGURES.items():
         for data, model, own in _settings(runs):
             try:
-                made.append(_figure(name, data, model, draw(name, own, profile), _about(function), f"f{len(made)}"))
+                made.append(
+                    _figure(name, data, model, draw(name, own, profile, strict), _about(function), f"f{len(made)}")
+                )
             except ConfigError as error:
                 not_made.append(NotMade(name, data, model, str(error)))
     return made, not_made
 
 
-def tables(runs: pd.DataFrame) -> tuple[list[Item], list[NotMade]]:
+def tables(runs: pd.DataFrame, strict: bool = False) -> tuple[list[Item], list[NotMade]]:
     """Every table that the runs can fill, even in part, the summary first, and the rest."""
     made: list[Item] = []
     not_made: list[NotMade] = []
     for name in sorted(TABLES, key=lambda name: name != "summary"):
         for data, model, own in _settings(runs):
             try:
-                made.append(_table(data, model, TABLES[name](own)))
+                made.append(_table(data, model, TABLES[name](own, strict)))
             except ConfigError as error:
                 not_made.append(NotMade(name, data, model, str(error)))
     return made, not_made

@@ -18,6 +18,7 @@ from normbench.records import STATES
 from normbench.study.figures.cost import PROFILE
 from normbench.study.read import coverage
 from normbench.study.read.collected import Collected
+from normbench.study.read.text import as_lines
 from normbench.study.report import items
 from normbench.study.report.runs import run_texts
 
@@ -50,16 +51,17 @@ def _counts(text: str) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------- the page
 
 
-def page(found: Collected, profile: Path = PROFILE) -> str:
+def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str:
     """The whole report, as the text of one HTML file."""
     runs = found.runs
-    figures, not_drawn = items.figures(runs, profile)
-    tables, not_filled = items.tables(runs)
+    figures, not_drawn = items.figures(runs, profile, strict)
+    tables, not_filled = items.tables(runs, strict)
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: as_lines(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -68,7 +68,7 @@ def run_texts(found: Collected) -> list[RunText]:
 def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, color: str) -> RunText:
     folder = Path(run["path"])
     config, env = _read(folder, "config.yaml"), _read(folder, "env.json")
-    planned = int(run.get("recipe.epochs", len(rows)))
+    planned = int(run["recipe.epochs"])
     curves = {_name(column): _floats(rows[column]) for column in _shown_columns(rows)}
     epochs = [int(epoch) for epoch in rows["epoch"]] if len(rows) else []
     seconds = rows["seconds"].iloc[-1] if "seconds" in rows else None
@@ -91,7 +91,7 @@ def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, col
         failure=str(_read(folder, "error.json").get("error", "")) if run["state"] == "failed" else "",
         spark=curve_svg.spark(next(iter(curves.values()), []), color),
         curve=curve_svg.curve(epochs, curves, planned, color),
-        command=shlex.join(str(word) for word in env.pop("command", [])),
+        command=shlex.join(map(str, command)) if isinstance(command := env.pop("command", []), list) else "",
         config=_yaml(config),
         environment=_yaml(env),
         path=run["path"],
@@ -102,7 +102,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     """A file of the run folder; nothing where it is absent or torn."""
     try:
         value = records.read_config(folder) if name == "config.yaml" else records.read_json(folder / name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -1,6 +1,7 @@
 """Our means beside a paper's numbers, row by row, and what both are of.
 
-A difference is taken where data and network are the paper's, and never to a number from memory.
+A difference is taken where data, network and recipe are the paper's, and never to a number from
+memory.
 """
 
 import math
@@ -32,13 +33,14 @@ def by_label(theirs: pd.DataFrame) -> Theirs:
 
 
 def where(theirs: pd.DataFrame, own: pd.DataFrame) -> tuple[str, bool]:
-    """What the published numbers are of, and whether ours are of the same data and network."""
+    """What the published numbers are of, and whether ours are of the same data, network and
+    recipe."""
     paper, data, model = theirs[["paper", "dataset", "model"]].iloc[0]
-    same = len(own) > 0 and (own[["data", "model"]].iloc[0] == [data, model]).all()
+    same = len(own) > 0 and not setting.unlike_the_papers(own, theirs)
     told = f"published: {published.CITATIONS[paper]}, {setting.place(data, model)}, {setting.protocol(theirs)}"
     if published.recalled(theirs):
         return f"{told}, † recalled from memory and no target", False
-    return told if same or own.empty else f"{told}; they are of unlike settings, so no difference is taken", bool(same)
+    return told if same or own.empty else f"{told}; they are of unlike settings, so no difference is taken", same
 
 
 def ours_on(own: pd.DataFrame) -> str:
@@ -49,7 +51,7 @@ def ours_on(own: pd.DataFrame) -> str:
 def beside(ours: Summary, theirs: tuple[float, bool] | None, same: bool) -> dict[str, object]:
     """The fields of a row for one mean of ours and one number of a paper's.
 
-    same: both are of the same data and network, so that their difference means something.
+    same: both are of the same data, network and recipe, so that their difference means something.
     """
     value, recalled = theirs or (math.nan, False)
     difference = ours.mean - value if same and not recalled else math.nan
@@ -74,4 +76,4 @@ def table(
             on = {"ours": data, "published": setting.NAMES[dataset]}
             text.columns = pd.Index([f"{h}, {on[h.split()[-1]]}" if h.split()[-1] in on else h for h in text.columns])
     numbers = numbers.assign(**{"published data": dataset, "published model": network})
-    return Table(name, text, numbers, caption, experiment, missing(own, experiment), remarks)
+    return Table(name, text, numbers, caption, experiment, missing(own, experiment), remarks, setting.filters(own))

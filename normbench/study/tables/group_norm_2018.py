@@ -16,14 +16,14 @@ from normbench.study.tables.table import Table
 PAPER, NETWORK = "group_norm_2018", "resnet50"
 
 
-def gn_table1(runs: pd.DataFrame) -> Table:
+def gn_table1(runs: pd.DataFrame, strict: bool = False) -> Table:
     """Wu & He 2018, Table 1: BN, LN, IN and GN at 32 images per worker."""
-    return norms_at_one_batch(runs, "gn_table1", "gn_fig4", PAPER, "Table 1", NETWORK)
+    return norms_at_one_batch(runs, "gn_table1", "gn_fig4", PAPER, "Table 1", NETWORK, strict)
 
 
-def gn_table2(runs: pd.DataFrame) -> Table:
+def gn_table2(runs: pd.DataFrame, strict: bool = False) -> Table:
     """Wu & He 2018, Table 2: BN and GN over the images per worker, and their difference."""
-    own, remarks = alike(runs, "gn_fig1", "a table", paper_data="imagenet")
+    own, remarks = alike(runs, "gn_fig1", "a table", paper_data="imagenet", strict=strict)
     theirs = beside_paper.paper_numbers(own, PAPER, "Table 2", NETWORK)
     where, same = beside_paper.where(theirs, own)
     ours = {(cell.norm, cell.batch): cell.over_seeds for cell in stats.against_batch(own)}
@@ -43,9 +43,9 @@ def gn_table2(runs: pd.DataFrame) -> Table:
     return beside_paper.table("gn_table2", rows, "images per worker", caption, "gn_fig1", own, theirs, remarks)
 
 
-def gn_table3(runs: pd.DataFrame) -> Table:
+def gn_table3(runs: pd.DataFrame, strict: bool = False) -> Table:
     """Wu & He 2018, Table 3: GN by its number of groups, and by its channels per group."""
-    own, remarks = alike(runs, "gn_table3", "a table", paper_data="imagenet")
+    own, remarks = alike(runs, "gn_table3", "a table", paper_data="imagenet", strict=strict)
     rows: list[dict[str, object]] = []
     for experiment, option, item in (
         ("gn_table3", "groups", "Table 3, groups"),

@@ -12,9 +12,11 @@ from normbench.study.tables.beside_paper import beside
 from normbench.study.tables.table import Table
 
 
-def norms_at_one_batch(runs: pd.DataFrame, name: str, experiment: str, paper: str, item: str, network: str) -> Table:
+def norms_at_one_batch(
+    runs: pd.DataFrame, name: str, experiment: str, paper: str, item: str, network: str, strict: bool
+) -> Table:
     """One row per norm of an experiment, each with its difference to BN."""
-    own, remarks = alike(runs, experiment, "a table", paper_data="imagenet")
+    own, remarks = alike(runs, experiment, "a table", paper_data="imagenet", strict=strict)
     wanted = experiments.read(experiment)
     theirs = beside_paper.paper_numbers(own, paper, item, network)
     values, (where, same) = beside_paper.by_label(theirs), beside_paper.where(theirs, own)

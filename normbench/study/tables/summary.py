@@ -6,37 +6,32 @@ import pandas as pd
 
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.read import experiments, setting, stats
-from normbench.study.read.belonging import belonging, without_variants
+from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
-from normbench.study.read.selection import commonest
 from normbench.study.read.stats import Cell
 from normbench.study.tables import comparison
 from normbench.study.tables.table import Table
 
 
-def summary(runs: pd.DataFrame) -> Table:
+def summary(runs: pd.DataFrame, strict: bool = False) -> Table:
     """The error, robustness and critical batch of every norm; the most robust first."""
-    own, remarks = belonging(without_variants(runs), "all_norms", any_norm=True)
+    own, remarks = chosen(without_variants(runs), "all_norms", "a table", any_norm=True, strict=strict)
     if own.empty:
         raise experiments.none_yet("all_norms")
-    chosen = commonest(own)
-    if len(chosen) < len(own):
-        remarks = [*remarks, f"left out: {len(own) - len(chosen)} runs of other settings"]
-    batches = experiments.grid("all_norms", chosen).batches
-    cells = stats.against_batch(chosen)
-    looks = looks_of(list(dict.fromkeys(chosen["norm"])))
+    batches = experiments.grid("all_norms", own).batches
+    cells = stats.against_batch(own)
+    looks = looks_of(list(dict.fromkeys(own["norm"])))
     rows = [_row(look, [cell for cell in cells if cell.norm == norm], batches) for norm, look in looks.items()]
     numbers, text = (pd.DataFrame(list(side)) for side in zip(*rows, strict=True))
     # The mean decides between equals, and many are: the robustness of every batch-free norm is 0.
     means = numbers[[str(batch) for batch in batches]].mean(axis=1)
     order = numbers.assign(mean=means).sort_values(["robustness", "mean", "norm"], na_position="last").index
-    where = f"{chosen['model'].iloc[0]} on {chosen['data'].iloc[0]}, {setting.protocol(chosen)}"
+    where = f"{own['model'].iloc[0]} on {own['data'].iloc[0]}, {setting.protocol(own)}"
     words = f"Top-1 error (%) by images per worker, {where}, the most robust norm first, of equals the better; "
     caption = words + comparison.caption("mean", "excess", "robustness", "critical")
     lacking = missing(own, "all_norms")
-    return Table(
-        "summary", text.loc[order].set_index("norm"), numbers.loc[order], caption, "all_norms", lacking, remarks
-    )
+    text, numbers, of = text.loc[order].set_index("norm"), numbers.loc[order], setting.filters(own)
+    return Table("summary", text, numbers, caption, "all_norms", lacking, remarks, of)
 
 
 def _row(look: Look, cells: list[Cell], batches: list[int]) -> tuple[dict[str, object], dict[str, str]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from normbench.study.read.text import as_cells, as_text
+
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "≥": r"$\geq$", "†": r"\dag{}", "−": "$-$",
@@ -29,11 +31,12 @@ class Table:
     experiment: str  # that fills what is missing
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    of: list[str] = field(default_factory=list)  # data and network of the runs in it, as filters
 
     def write(self, folder: Path) -> list[Path]:
         """<name>.md, .csv and .tex: the same numbers, the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        texts = {"md": self.markdown(), "csv": self.numbers.round(9).to_csv(index=False), "tex": self.latex()}
+        texts = {"md": self.markdown(), "csv": _csv(self.numbers), "tex": self.latex()}
         written = []
         for kind, text in texts.items():
             path = folder / f"{self.name}.{kind}"
@@ -44,7 +47,7 @@ class Table:
     def markdown(self) -> str:
         rows = [[str(self.text.index.name), *map(str, self.text.columns)], ["---", *["---:"] * len(self.text.columns)]]
         rows += [[str(at), *map(str, texts)] for at, texts in self._rows()]
-        body = "".join("| " + " | ".join(text.replace("|", r"\|") for text in row) + " |\n" for row in rows)
+        body = "".join("| " + " | ".join(_md(text) for text in row) + " |\n" for row in rows)
         return f"{body}\n{self.caption}\n"
 
     def latex(self) -> str:
@@ -69,5 +72,17 @@ class Table:
 
 
 def tex(text: object) -> str:
-    """Text with LaTeX's own characters escaped."""
-    return re.sub("|".join(map(re.escape, _TEX)), lambda found: _TEX[found.group()], str(text))
+    """Text with LaTeX's own characters escaped; a row may begin with [ or *, which \\\\ would
+    take."""
+    escaped = re.sub("|".join(map(re.escape, _TEX)), lambda found: _TEX[found.group()], as_text(str(text)))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+
+
+def _md(text: str) -> str:
+    """Text in a cell of Markdown, where HTML would be HTML."""
+    return as_text(text).replace("|", r"\|").replace("<", "&lt;")
+
+
+def _csv(numbers: pd.DataFrame) -> str:
+    text: str = as_cells(numbers.round(9)).to_csv(index=False)
+    return text
