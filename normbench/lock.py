@@ -93,12 +93,6 @@ def holder(folder: Path, now: float | None = None, locked: bool | None = None) -
     return found if _started(found["pid"]) == found.get("started", "") else None
 
 
-def touch(folder: Path) -> None:
-    """Tells other hosts that the holder lives."""
-    with contextlib.suppress(OSError):
-        os.utime(folder / FILE)
-
-
 # ---------------------------------------------------------------------------- taking it
 
 

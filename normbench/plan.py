@@ -5,19 +5,14 @@ results/profile.csv. That was measured on images in memory, so what it takes to 
 is not in the hours.
 """
 
-import os
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
-from normbench import facts, measured, records
+from normbench import class_folders, facts, measured, records
 from normbench.config import ConfigError
 from normbench.measured import Row
 from normbench.run_checks import check_train_size, with_classes_counted
 from normbench.runs import Run
-
-# those that torchvision reads
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 @dataclass
@@ -100,30 +95,22 @@ def _as_typed(overrides: list[str]) -> list[str]:
 def _with_images_counted(run: Run) -> tuple[Run, int, int, str]:
     """The run, its numbers of training and test images, and what there is to say about them.
 
-    Where the data set is folders of images and they are there, images and classes are counted: the
-    classes tell one run from another. Elsewhere the numbers are those of the release.
+    Where the data set is folders of images and they are there, what is in them is counted and told
+    apart, as for a run. Where they are not, the numbers are those of the release.
     """
     name, known = run.data.name, facts.of(run.data.name)
     train, test = known.train_images, known.test_images
     if not known.class_folders:
         return run, train, test, ""
-    try:
-        run = replace(run, data=with_classes_counted(run.data))
-    except ConfigError:
+    root = Path(str(run.data.root)).expanduser()
+    if run.data.root is None or not all((root / folder).is_dir() for folder in known.folders):
         missing = " and ".join(f"{folder}/" for folder in known.folders)
         seen = "no data.root is given" if run.data.root is None else f"data.root={run.data.root} has no {missing}"
         published = f"{train:,} training and {test:,} test images are assumed, as published for {known.release}"
         return run, train, test, f"{name}: {published}; {seen}, and training needs data.root=FOLDER"
-    root = Path(str(run.data.root)).expanduser()
-    train, test = _count(root / "train"), _count(root / "val")
+    run = replace(run, data=with_classes_counted(run.data))
+    train, test = (class_folders.found(root).images[split] for split in class_folders.SPLITS)
     return run, train, test, f"{name}: {train:,} training and {test:,} test images, counted in {root}"
-
-
-@cache
-def _count(folder: Path) -> int:
-    """The images in the class folders, by their names."""
-    walked = os.walk(folder, followlinks=True)
-    return sum(n.lower().endswith(SUFFIXES) for at, _, names in walked if at != str(folder) for n in names)
 
 
 # ---------------------------------------------------------------------------- the profile

@@ -1,7 +1,4 @@
-"""Shows how a run goes: a bar on a terminal, one line per epoch elsewhere.
-
-Also the sign of life on disk.
-"""
+"""Shows how a run goes: a bar on a terminal, one line per epoch elsewhere."""
 
 import os
 import sys
@@ -12,12 +9,10 @@ from typing import Any
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from normbench import records
 from normbench.runs import Run
 from normbench.tracker import NoTracker
 
 SHOW_SECONDS = 0.5
-TOUCH_SECONDS = 30.0
 
 
 class Progress:
@@ -28,11 +23,11 @@ class Progress:
 
     def __init__(self, run: Run, train_images: int, enabled: bool) -> None:
         self.tracker: NoTracker = NoTracker()
-        self._folder, self._enabled = run.folder, enabled
+        self._enabled = enabled
         self._steps, self._epochs = run.steps_per_epoch(train_images), run.recipe.epochs
         self._sgd_batch = run.sgd_batch
         self._name = f"{run.data.name} {run.norm.label} b{run.batch} s{run.seed}"
-        self._shown = self._touched = time.monotonic()
+        self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None  # when and where this process began to count
         self._error = float("nan")
         on_terminal = enabled and sys.stdout.isatty() and not os.environ.get("NORMBENCH_PLAIN")
@@ -53,9 +48,6 @@ class Progress:
         now, done = time.monotonic(), (epoch - 1) * self._steps + step
         if self._first is None:
             self._first = (now, done)
-        if now - self._touched > TOUCH_SECONDS:
-            self._touched = now
-            records.touch(self._folder)
         if self._bar is not None and now - self._shown > SHOW_SECONDS:
             self._shown = now
             self._bar.update(

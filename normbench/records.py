@@ -26,7 +26,6 @@ from normbench.config import FORMAT
 from normbench.lock import STALE_SECONDS as STALE_SECONDS
 from normbench.lock import Busy as Busy
 from normbench.lock import hold as hold
-from normbench.lock import touch as touch
 
 STATES = ("done", "running", "cut", "diverged", "failed", "missing")
 FINISHED = ("done", "diverged")  # the states that a result.json gives; divergence is a result

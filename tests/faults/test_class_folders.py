@@ -202,3 +202,14 @@ def test_every_8_bit_kind_decodes(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("x.tif" if mode in ("CMYK", "YCbCr") else "x.png")
     Image.fromarray(GREY.astype(np.uint8)).convert("RGB").convert(mode).save(path)
     assert decode(str(path)).mode == "RGB"
+
+
+def test_a_dry_run_on_folders_that_no_run_takes_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The published numbers are for folders that are not there, not for those that are damaged."""
+    for place in ("train/cat", "train/dog", "val/cat"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "1.png").write_bytes(b"1")
+    typed = ["data=imagenet", f"data.root={tmp_path}", "--dry"]
+    with pytest.raises(ConfigError, match="only one of the two has dog"):
+        cli._dispatch(typed)
+    assert "assumed" not in capsys.readouterr().out
