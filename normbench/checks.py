@@ -164,6 +164,8 @@ def check_options(data: Data) -> None:
         value = getattr(data, option.name)
         if option.name not in COMMON_OPTIONS | set(known.options) and value != option.default:
             raise ConfigError(f"data.{option.name}={value} does not apply to data={data.name}; leave it out")
+    if "contrast" in known.options and data.contrast is None:
+        raise ConfigError("data.contrast=null: the least contrast of an image is a number up to 1; 1 is all alike")
 
 
 def _check_eval_also(config: Config) -> None:

@@ -55,6 +55,10 @@ class Data:
     image_size: int | None = None
     eval_resize: int | None = None  # shorter side before the centre crop
     seed: int = 0  # of the generated digits
+    # of the generated digits: whether every epoch draws them anew
+    fresh: bool = False
+    # of the generated digits: the least contrast of an image, 1 being the same for all
+    contrast: float | None = None
     # digest of the images in class folders: no option, counted under data.root, wherever that is
     files: str | None = None
     root: str | None = field(default=None, metadata=HARDWARE)

@@ -21,6 +21,7 @@ KEYS: dict[str, tuple[float, float]] = {
     "protocol.sgd_batch": (1, MOST_IMAGES),
     "seed": (0, SEEDS),
     "data.seed": (0, SEEDS),
+    "data.contrast": (0.001, 1),
     "data.train_size": (1, MOST),
     "data.labels_per_batch": (1, MOST_IMAGES),
     "data.num_classes": (2, 1_000_000),

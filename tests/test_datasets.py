@@ -22,7 +22,7 @@ from normbench.config import ConfigError, Data
 from normbench.data import Images, InMemory, augment, digits, order
 
 CPU = torch.device("cpu")
-DIGITS = Data("digits", 10)
+DIGITS = Data("digits", 10, fresh=True, contrast=0.1)
 CIFAR = Data("cifar10", 10, root="data")
 PHOTOS = Data("imagenet", 1000, augment="inception_color", image_size=24, eval_resize=28, loader_processes=0)
 
@@ -51,74 +51,117 @@ def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---------------------------------------------------------------------------- digits
 
 
-def test_digits_are_a_function_of_their_seed() -> None:
+def test_digits_are_a_function_of_their_seed_and_options() -> None:
     assert fingerprint(DIGITS) == fingerprint(DIGITS)
-    assert fingerprint(DIGITS) == "3a6fa6d18fe06b2e", "new digits make new runs unlike old ones: raise config.FORMAT"
-    assert fingerprint(replace(DIGITS, seed=1)) != fingerprint(DIGITS)
+    assert fingerprint(DIGITS) == "c39e34c4387009b4", "other digits make other runs: say so in data, e.g. by an option"
+    others = [replace(DIGITS, seed=1), replace(DIGITS, contrast=1.0)]
+    assert len({fingerprint(data) for data in (DIGITS, *others)}) == 3
 
 
 def fingerprint(data: Data) -> str:
-    """Of all pixels, rounded beyond what differs between mathematical libraries, and all labels."""
-    images = build(data)
+    """Of all pixels of two epochs and of the test images, rounded beyond what differs between
+    mathematical libraries, and all labels.
+    """
+    images = build(data, seed=3)
     assert isinstance(images, InMemory)
-    rounded = [(x * 1e4).round().int() for x in (images.train_x, images.test_x)]
+    drawn = [images.train_x, images._images(1), images._images(2), images.test_x]
+    rounded = [(x * 1e4).round().int() for x in drawn]
     return hashlib.sha256(b"".join(t.numpy().tobytes() for t in (*rounded, images.train_y, images.test_y))).hexdigest()[
         :16
     ]
 
 
+def test_every_epoch_draws_the_same_digits_anew() -> None:
+    images, again, other = build(DIGITS, seed=0), build(DIGITS, seed=0), build(DIGITS, seed=1)
+    first, second = (images._images(epoch) for epoch in (1, 2))
+    assert torch.equal(first, again._images(1))  # of whatever was drawn before it
+    for unlike in (second, other._images(1), images.train_x, images._images("precise")):
+        assert not (first == unlike).flatten(1).all(1).any()
+    assert torch.equal(images.train_y, other.train_y)
+    # a walk from its middle, and the half of one rank, see the same images
+    whole = list(images.epoch(2, 64))
+    for step, (x, y) in enumerate(again.epoch(2, 64, first_step=100), start=100):
+        assert torch.equal(x, whole[step][0])
+        assert torch.equal(y, whole[step][1])
+    for (x, _), (mine, _) in zip(whole, again.epoch(2, 64, rank=1, world_size=2), strict=True):
+        assert torch.equal(x[1::2], mine)
+    # the test images are the same whatever the seed
+    assert torch.equal(images.test_x, other.test_x)
+
+
+def test_without_fresh_the_images_stay() -> None:
+    images = build(replace(DIGITS, fresh=False), seed=0)
+    assert torch.equal(images._images(1), images._images(2))
+    assert torch.equal(images.train_x, build(replace(DIGITS, fresh=False), seed=1).train_x)
+
+
+def test_train_size_keeps_the_same_digits_of_every_epoch() -> None:
+    whole, part = (build(replace(DIGITS, train_size=size)) for size in (None, 200))
+    kept = order.first_of(8000, 200)
+    assert part._images(1).shape == (200, 1, 12, 12)
+    assert torch.equal(part.train_y, whole.train_y[kept])
+    assert torch.equal(part.train_x, whole.train_x[kept])
+
+
 def test_digits_are_standardised_and_of_all_classes_alike() -> None:
     images = build(DIGITS, dtype=torch.float64)
-    x, y = (torch.cat(parts) for parts in zip(*images.epoch(0, 64), strict=True))
+    x, y = (torch.cat(parts) for parts in zip(*images.epoch(1, 64), strict=True))
     assert x.shape == (8000, 1, 12, 12)
-    assert (images.image_shape, images.test_images) == ((1, 12, 12), 2000)
-    assert abs(x.mean()) < 1e-4
-    assert abs(x.std() - 1) < 1e-4
+    assert (images.image_shape, images.test_images) == ((1, 12, 12), 8000)
+    assert abs(x.mean()) < 0.02  # of other images than those that mean and sd are of
+    assert abs(x.std() - 1) < 0.02
     assert torch.bincount(y).min() > 0.9 * 800
     assert torch.bincount(y).max() < 1.1 * 800
 
 
 def test_no_digit_is_in_training_and_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
     sources: list[set[bytes]] = []
-    draw = digits._draw
+    draw = digits.draw
 
-    def spy(pixels: np.ndarray, *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+    def spy(pixels: np.ndarray, *rest: Any) -> np.ndarray:
         sources.append({digit.tobytes() for digit in pixels})
         return draw(pixels, *rest)
 
-    monkeypatch.setattr(digits, "_draw", spy)
-    build(DIGITS)
-    assert [len(s) for s in sources] == [1297, 500]
+    monkeypatch.setattr(digits, "draw", spy)
+    images = build(DIGITS)
+    assert isinstance(images, InMemory)
+    images._images(1)
+    assert [len(s) for s in sources] == [1297, 500, 1297]
+    assert sources[0] == sources[2]
     assert not sources[0] & sources[1]
 
 
-def test_a_digit_image_is_the_digit_and_another_ones_patch_on_a_canvas_with_noise() -> None:
+@pytest.mark.parametrize("contrast", [1.0, 0.1])
+def test_a_digit_image_is_a_digit_and_a_patch_on_a_canvas_with_noise_at_a_gain_and_a_level(contrast: float) -> None:
     found = load_digits()
-    images, labels = digits._draw(found.images, found.target, 50, order.rng("test"))
+    shown = np.arange(50) * 7
+    images = digits.draw(found.images, shown, contrast, order.rng("test"))
     rng, n = order.rng("test"), len(found.images)
-    which = rng.permutation(np.arange(50) % n)
-    other = (which + rng.integers(1, n, 50)) % n
+    other = (shown + rng.integers(1, n, 50)) % n
     at, cut, put = (rng.integers(0, room + 1, (2, 50, 1))[..., 0].T for room in (12 - 8, 8 - 4, 12 - 4))
     noise = rng.normal(0, 0.1, (50, 12, 12))
+    gain = np.exp(rng.uniform(np.log(contrast), 0, (50, 1, 1)))
+    level = rng.uniform(0, 1, (50, 1, 1)) * (1 - gain)
+    assert gain.min() >= contrast - 1e-12
+    if contrast == 1:
+        assert (gain == 1).all()
+    else:
+        assert np.median(gain) == pytest.approx(contrast**0.5, rel=0.5)  # log-uniform
+    assert (level >= 0).all()
+    assert (level + gain <= 1 + 1e-12).all()
     for i in range(50):
         canvas = np.zeros((12, 12))
-        canvas[at[i, 0] : at[i, 0] + 8, at[i, 1] : at[i, 1] + 8] = found.images[which[i]]
+        canvas[at[i, 0] : at[i, 0] + 8, at[i, 1] : at[i, 1] + 8] = found.images[shown[i]]
         patch = found.images[other[i]][cut[i, 0] : cut[i, 0] + 4, cut[i, 1] : cut[i, 1] + 4]
         place = canvas[put[i, 0] : put[i, 0] + 4, put[i, 1] : put[i, 1] + 4]
         np.maximum(place, patch, out=place)
-        np.testing.assert_array_equal(images[i, 0], (canvas + noise[i]).astype(np.float32))
-        assert labels[i] == found.target[which[i]]
-        assert other[i] != which[i]
+        wanted = level[i] + gain[i] * (canvas + noise[i])
+        np.testing.assert_array_equal(images[i, 0], wanted.astype(np.float32))
 
 
-def test_train_size_is_a_part_of_the_whole_and_leaves_the_test_images() -> None:
-    small, whole = build(replace(DIGITS, train_size=100)), build(DIGITS)
-    assert isinstance(small, InMemory)
-    assert isinstance(whole, InMemory)
-    assert small.train_images == 100
-    assert small.normalise.mean == whole.normalise.mean
-    assert torch.equal(small.train_x, whole.train_x[torch.from_numpy(order.first_of(8000, 100))])
-    assert torch.equal(small.test_x, whole.test_x)
+def test_each_digit_is_shown_equally_often() -> None:
+    counts = np.bincount(digits._shown(8000, 1297, order.rng("test")))
+    assert (len(counts), counts.min(), counts.max()) == (1297, 6, 7)
 
 
 # ---------------------------------------------------------------------------- cifar

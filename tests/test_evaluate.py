@@ -100,7 +100,7 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
             for x, _ in images.evaluation(rank, ranks, batch=96 // ranks, minibatch=12):
                 local = max(1, len(x) // 12)
                 found += [tuple(x[worker::local].sum((1, 2, 3)).tolist()) for worker in range(local)]
-        assert sum(map(len, found)) == 2000
+        assert sum(map(len, found)) == 8000
         return set(found)
 
     assert mini_batches(world_size) == mini_batches(1)

@@ -120,7 +120,7 @@ class InMemory(Images):
 
     def _train(self, epoch: order.Epoch, chosen: np.ndarray, shares: Sequence[range]) -> Iterator[Batch]:
         # The whole epoch's choices go to the device once; a step then costs no transfer.
-        images = self._to_device(chosen)
+        images, pixels = self._to_device(chosen), self._images(epoch)
         draws = None
         if self.augment == "crop_flip":
             rng = order.rng(self.seed, epoch, "augment")
@@ -128,10 +128,14 @@ class InMemory(Images):
         for share in shares:
             at = slice(share.start, share.stop, share.step)
             mine = images[at]
-            x = self.train_x[mine]
+            x = pixels[mine]
             if draws is not None:
                 x = crop_flip(x, draws[at])
             yield self.normalise(x), self.train_y[mine]
+
+    def _images(self, epoch: order.Epoch) -> Tensor:
+        """The training images of that epoch before they are augmented, by number."""
+        return self.train_x
 
     def _test(self, chunks: Sequence[np.ndarray]) -> Iterator[Batch]:
         for chunk in chunks:
