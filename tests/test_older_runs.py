@@ -1,6 +1,7 @@
 """Runs begun by an older version: this one continues them to the same numbers, bit for bit.
 
-older/<norm>/runs/ holds a run as version 0.1.0 (commit 4878ce1) left it when it was killed at step 8
+older/<norm>/runs/ holds a run as version 0.1.0 (the training of commit 4878ce1, given the second
+edition of the digits: those of the first are other experiments) left it when it was killed at step 8
 of 12 in epoch 2 of 3, with a checkpoint of step 5. By then CBN's window is full, and Batch Renorm's
 bounds are open and still opening. older/<norm>/ended.json holds the rows and the final weights of the
 same run, not killed. A test that fails here says that the runs on people's disks would be lost, or
