@@ -90,8 +90,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _yaml_json(value: Any) -> str:
     """JSON that a YAML 1.1 reader takes for the same value: it wants a point in 1.0e-05."""
-    text = json.dumps(value, allow_nan=False)
-    return re.sub(r"(?<=[\s\[:])(-?\d+)e(-?\d+)(?=[\s,\]}]|$)", r"\1.0e\2", text)
+    return NUMBER.sub(
+        lambda found: f"{found[2]}.0{found[3]}" if found[2] else found[0], json.dumps(value, allow_nan=False)
+    )
+
+
+# a string, which stays as it is, or a number without a point
+NUMBER = re.compile(r'("(?:[^"\\]|\\.)*")|(?<![\d.])(-?\d+)(e[+-]?\d+)')
 
 
 # ---------------------------------------------------------------------------- rows

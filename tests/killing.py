@@ -1,6 +1,6 @@
 """Launches of a tiny run that are told to stop, or killed, and what must be the same afterwards."""
 
-import random
+import os
 import signal
 import subprocess
 import sys
@@ -13,8 +13,8 @@ import torch
 
 from normbench import lock, records
 
-RUN = ["data.train_size=1024", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=4", "device=cpu"]
-RUN += ["checkpoint_steps=7"]
+RUN = ["data.train_size=256", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=4", "device=cpu"]
+RUN += ["checkpoint_steps=3"]
 PROGRAM = [sys.executable, "-m", "normbench"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "normbench"]
 
@@ -60,8 +60,6 @@ def holders(out: Path) -> list[int]:
 
 def kill_group(process: Process, number: signal.Signals = signal.SIGKILL) -> None:
     """To the launch and all that are of its session's group."""
-    import os
-
     if process.poll() is None:
         os.killpg(process.pid, number)
 
@@ -75,28 +73,6 @@ def alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def kill_at_random(command: list[str], out: Path, times: int, dice: random.Random, last: float = 3.0) -> int:
-    """SIGKILLs a launch so often, each time up to `last` seconds after it first held a run, and lets
-    it end; returns how many kills met it alive.
-    """
-    kills = 0
-    for _ in range(times):
-        process = start(*command, cwd=out.parent)
-        try:
-            until(lambda p=process: p.poll() is not None or holders(out))
-            time.sleep(dice.uniform(0, last))
-            if process.poll() is not None:
-                ended(process, 0)
-                break
-            kill_group(process)
-            kills += 1
-        finally:
-            kill_group(process)
-            process.communicate(timeout=60)
-        until(lambda: not holders(out), 20)
-    return kills
 
 
 # ---------------------------------------------------------------------------- the same afterwards

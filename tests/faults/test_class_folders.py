@@ -162,8 +162,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.timeout(30)
 def test_a_folder_that_cannot_be_trained_on_is_one_line(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tried: Callable[..., None],
 ) -> None:
+    tried("broken data sets")
     root = photos(tmp_path / "photos")
     damage, said = BROKEN[name]
     damage(root)
@@ -174,6 +179,52 @@ def test_a_folder_that_cannot_be_trained_on_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not any(work.iterdir())
+
+
+# What may lie in any class of any half, under an image's name or as a folder.
+ANYWHERE: dict[str, Callable[[Path], object]] = {
+    "a loop": lambda at: (at / "up").symlink_to(at),
+    "a loop over two": lambda at: ((at / "x").mkdir(), (at / "x" / "y").symlink_to(at.parent.parent)),
+    "a link to itself": lambda at: (at / "x.png").symlink_to(at / "x.png"),
+    "a pipe": lambda at: os.mkfifo(at / "x.jpg"),
+    "a device": lambda at: (at / "x.JPEG").symlink_to("/dev/zero"),
+    "a terminal": lambda at: (at / "x.webp").symlink_to("/dev/tty"),
+    "a dead link": lambda at: (at / "x.tiff").symlink_to(at / "nowhere"),
+    "no image": lambda at: [path.unlink() for path in at.iterdir()],
+    "only texts": lambda at: [path.rename(path.with_suffix(".txt")) for path in at.iterdir()],
+    "another name": lambda at: at.rename(at.with_name("z")),
+    "an empty neighbour": lambda at: (at.parent / "z").mkdir(),
+    "a file in its place": lambda at: (shutil.rmtree(at), at.write_text("")),
+}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("what", ANYWHERE)
+@pytest.mark.timeout(30)
+def test_whatever_lies_in_whichever_class_is_one_line(
+    what: str, name: str, split: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tried: Callable[..., None]
+) -> None:
+    root = photos(tmp_path / "photos", each=1)
+    ANYWHERE[what](root / split / name)
+    assert cli._guarded(["data=imagenet", f"data.root={root}", f"out={tmp_path / 'runs'}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(root) in line
+    assert not (tmp_path / "runs").exists()
+    tried("broken data sets")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_picture_that_ends_early_is_refused_by_name(kind: str, tmp_path: Path, tried: Callable[..., None]) -> None:
+    """At any length: a copy that was cut, a disk that was full."""
+    path, rng = tmp_path / f"x.{kind}", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    for length in rng.integers(0, len(whole) - 40, 20):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UnreadableImage, match=str(path)):
+            decode(str(path))
+    tried("pictures cut short", 20)
 
 
 # ---------------------------------------------------------------------------- pixels

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def poison(folder: Path, name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_poisoned_folder_has_a_state_and_readers_that_do_not_raise(name: str, tmp_path: Path) -> None:
+def test_a_poisoned_folder_has_a_state_and_readers_that_do_not_raise(
+    name: str, tmp_path: Path, tried: Callable[..., None]
+) -> None:
     """27 poisons in each of six places: 162 folders."""
     for number, kind in enumerate([*VALUES, "directory", "pipe", "loop", "zero"]):
         folder = tmp_path / str(number)
@@ -54,6 +57,7 @@ def test_a_poisoned_folder_has_a_state_and_readers_that_do_not_raise(name: str, 
             records.read_config(folder)
         except (ValueError, FileNotFoundError):
             continue
+    tried("poisoned folders", number + 1)
 
 
 # ------------------------------------------------------------------ line 5: two holders
@@ -77,7 +81,7 @@ for line in sys.stdin:
 """
 
 
-def test_of_eight_processes_on_a_dead_holders_folder_one_gets_it(tmp_path: Path) -> None:
+def test_of_eight_processes_on_a_dead_holders_folder_one_gets_it(tmp_path: Path, tried: Callable[..., None]) -> None:
     racers = [
         subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path)], stdin=-1, stdout=-1, text=True) for _ in range(8)
     ]
@@ -99,6 +103,7 @@ def test_of_eight_processes_on_a_dead_holders_folder_one_gets_it(tmp_path: Path)
                 if word != "over\n":
                     said = [racer.stdout.readline() for racer in racers if racer.stdout]
                     assert said.count("held\n") == 1, said
+        tried("races of eight for a folder", number + 1)
     finally:
         for racer in racers:
             racer.kill()
