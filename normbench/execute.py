@@ -232,7 +232,7 @@ def _train(run: Run, command: list[str], say: bool) -> None:
     # ------------------------------------------------------------ train
     task = Classification(run.recipe.label_smoothing)
     watch = Progress(run, images.train_images, enabled=say)
-    with watch, tracker.build(run, folder, enabled=leads) as mirror, stopping.training():
+    with watch, tracker.build(run, folder, enabled=leads) as mirror, stopping.undisturbed():
         watch.tracker = mirror
         try:
             status = train(run, model, task, images, folder, watch)

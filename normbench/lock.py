@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from normbench import files, slurm
+from normbench import files, slurm, stopping
 
 FILE = "running.json"
 STALE_SECONDS = 900.0  # a holder on another host that has not touched its file for so long is dead
@@ -40,7 +40,26 @@ class Busy(RuntimeError):
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Holds the folder against other processes; raises Busy where a living one has it."""
-    path = folder / FILE
+    path, over = folder / FILE, threading.Event()
+    with stopping.undisturbed():
+        mine, file = _take(folder, path)
+        beat = threading.Thread(target=_beat, args=(mine, over), daemon=True)
+        beat.start()
+    try:
+        stopping.check()
+        yield
+    finally:
+        with stopping.undisturbed():
+            over.set()
+            beat.join()
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(path), file):
+                    path.unlink()
+            _close(mine)
+
+
+def _take(folder: Path, path: Path) -> tuple[int, os.stat_result]:
+    """The locked file that is now in place, open; raises Busy where a living process has it."""
     # two processes of two namespaces may have one number
     aside = folder / f".running.{os.getpid()}-{secrets.token_hex(4)}"
     mine = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -56,18 +75,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise
     finally:
         aside.unlink(missing_ok=True)
-    over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(mine, over), daemon=True)
-    beat.start()
-    try:
-        yield
-    finally:
-        over.set()
-        beat.join()
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.stat(path), file):
-                path.unlink()
-        _close(mine)
+    return mine, file
 
 
 def holder(folder: Path, now: float | None = None, locked: bool | None = None) -> dict[str, Any] | None:

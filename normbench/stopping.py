@@ -17,7 +17,7 @@ CODE = 128 + signal.SIGTERM  # a shell's exit code for it
 POLL_SECONDS, GRACE_SECONDS = 0.5, 8.0  # of a process whose parent was killed
 
 _asked = False
-_training = 0
+_undisturbed = 0
 _first: list[Callable[[], None]] = []  # what is done before anything but a training ends
 
 
@@ -45,8 +45,8 @@ def listen(at_once: bool = True) -> None:
 
     at_once: whether it ends what is no training; otherwise it is noted there too.
     """
-    global _training
-    _training += not at_once
+    global _undisturbed
+    _undisturbed += not at_once
     mine = threading.current_thread() is threading.main_thread()
     if mine and "SUBMITIT_EXECUTOR" not in os.environ and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _heard)
@@ -67,14 +67,14 @@ def listening() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def training() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """While it lasts SIGTERM is noted and interrupts nothing: who trains looks at asked()."""
-    global _training
-    _training += 1
+    global _undisturbed
+    _undisturbed += 1
     try:
         yield
     finally:
-        _training -= 1
+        _undisturbed -= 1
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def _follow(parent: int) -> None:
 def _heard(_number: int, _frame: FrameType | None) -> None:
     global _asked
     again, _asked = _asked, True
-    if _training or again:  # a launcher and its whole group may both be told
+    if _undisturbed or again:  # a launcher and its whole group may both be told
         return
     for act in _first:
         act()

@@ -274,10 +274,15 @@ def place(one: tuple[str, int, int, str, int, float]) -> tuple[Any, ...]:
     return one[0], one[1], one[2], one[4]
 
 
+@cache
+def made(norm: str, batch: int, seed: int, epochs: int) -> Run:
+    overrides = [f"norm={norm}", f"batch={batch}", f"seed={seed}", f"recipe.epochs={epochs}"]
+    return run_of([*overrides, "protocol=per_worker", "workers=2", "sgd_batch=null"])
+
+
 def write(root: Path, cells: Sequence[tuple[str, int, int, str, int, float]]) -> None:
     for norm, batch, seed, state, epochs, error in cells:
-        run = run_of([f"norm={norm}", f"batch={batch}", f"seed={seed}", f"recipe.epochs={epochs}", "protocol=per_worker",
-                      "workers=2", "sgd_batch=null", f"out={root}"])  # fmt: skip
+        run = replace(made(norm, batch, seed, epochs), out=str(root))
         run.folder.mkdir(parents=True)
         records.write_config(run.folder, run.description())
         for epoch in range(1, epochs + 1):
