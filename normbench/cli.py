@@ -76,12 +76,20 @@ def _told(arguments: list[str]) -> int:
         print(f"normbench: {again(e)}", file=sys.stderr)
         return 1
     except stopping.Stopped as e:
-        if os.environ.get("RANK", "0") == "0":
-            print(e.line, file=sys.stderr)
-        return stopping.CODE
+        return _stopped(e)
     except KeyboardInterrupt:
         print("normbench: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
+    except Exception:
+        if stopping.asked():  # the other ranks were told too, and some have gone
+            return _stopped(stopping.Stopped())
+        raise
+
+
+def _stopped(end: stopping.Stopped) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        print(end.line, file=sys.stderr)
+    return stopping.CODE
 
 
 def _dispatch(arguments: list[str]) -> int:

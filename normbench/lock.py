@@ -28,7 +28,6 @@ BEAT_SECONDS = 60.0  # how often a holder touches its file, whatever it is busy 
 # what a killed write leaves
 LEFT_BEHIND = re.compile(r"\.(.+\.(json|jsonl|yaml|pt)|running)\.[0-9]+(-[0-9a-f]+)?")
 
-
 # of Linux's first namespaces of host names and of process numbers, in every boot
 FIRST_NAMESPACES = {"uts": "uts:[4026531838]", "pid": "pid:[4026531836]"}
 

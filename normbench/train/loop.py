@@ -134,7 +134,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
         checkpoint.save(folder, done, model, optimizer, scaler, run.identity)
         watch.row(row)
-        if epoch < recipe.epochs and any_rank.now(stopping.asked()):
+        if any_rank.now(stopping.asked()) and epoch < recipe.epochs:
             raise stopping.Stopped(f"{run.short()} stopped after epoch {epoch}")
     return "done"
 
