@@ -51,13 +51,14 @@ def flip(path: Path, dice: random.Random) -> None:
 # ------------------------------------------------------------------ line 2: one flipped bit
 
 
-def test_no_flipped_bit_is_trained_on(ended: Path, tmp_path: Path) -> None:
+def test_no_flipped_bit_is_trained_on(ended: Path, tmp_path: Path, tried: Callable[..., None]) -> None:
     dice, path = random.Random(0), tmp_path / "checkpoint.pt"
     for _ in range(FLIPS):
         shutil.copy(ended / "checkpoint.pt", path)
         flip(path, dice)
         with pytest.raises(ConfigError, match=r"checkpoint\.pt is (damaged|no checkpoint)"):
             checkpoint.read(path)
+    tried("flipped bits", FLIPS)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(

@@ -5,6 +5,8 @@ never a wait without end.
 import os
 import shutil
 import socket
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,8 +162,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.timeout(30)
 def test_a_folder_that_cannot_be_trained_on_is_one_line(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tried: Callable[..., None],
 ) -> None:
+    tried("broken data sets")
     root = photos(tmp_path / "photos")
     damage, said = BROKEN[name]
     damage(root)
@@ -172,6 +179,52 @@ def test_a_folder_that_cannot_be_trained_on_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not any(work.iterdir())
+
+
+# What may lie in any class of any half, under an image's name or as a folder.
+ANYWHERE: dict[str, Callable[[Path], object]] = {
+    "a loop": lambda at: (at / "up").symlink_to(at),
+    "a loop over two": lambda at: ((at / "x").mkdir(), (at / "x" / "y").symlink_to(at.parent.parent)),
+    "a link to itself": lambda at: (at / "x.png").symlink_to(at / "x.png"),
+    "a pipe": lambda at: os.mkfifo(at / "x.jpg"),
+    "a device": lambda at: (at / "x.JPEG").symlink_to("/dev/zero"),
+    "a terminal": lambda at: (at / "x.webp").symlink_to("/dev/tty"),
+    "a dead link": lambda at: (at / "x.tiff").symlink_to(at / "nowhere"),
+    "no image": lambda at: [path.unlink() for path in at.iterdir()],
+    "only texts": lambda at: [path.rename(path.with_suffix(".txt")) for path in at.iterdir()],
+    "another name": lambda at: at.rename(at.with_name("z")),
+    "an empty neighbour": lambda at: (at.parent / "z").mkdir(),
+    "a file in its place": lambda at: (shutil.rmtree(at), at.write_text("")),
+}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("what", ANYWHERE)
+@pytest.mark.timeout(30)
+def test_whatever_lies_in_whichever_class_is_one_line(
+    what: str, name: str, split: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tried: Callable[..., None]
+) -> None:
+    root = photos(tmp_path / "photos", each=1)
+    ANYWHERE[what](root / split / name)
+    assert cli._guarded(["data=imagenet", f"data.root={root}", f"out={tmp_path / 'runs'}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(root) in line
+    assert not (tmp_path / "runs").exists()
+    tried("broken data sets")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_picture_that_ends_early_is_refused_by_name(kind: str, tmp_path: Path, tried: Callable[..., None]) -> None:
+    """At any length: a copy that was cut, a disk that was full."""
+    path, rng = tmp_path / f"x.{kind}", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    for length in rng.integers(0, len(whole) - 40, 20):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UnreadableImage, match=str(path)):
+            decode(str(path))
+    tried("pictures cut short", 20)
 
 
 # ---------------------------------------------------------------------------- pixels
@@ -187,6 +240,33 @@ def test_16_bit_grey_is_the_8_bit_picture(tmp_path: Path, suffix: str) -> None:
     deep, flat = (np.asarray(decode(str(tmp_path / name))) for name in (f"deep.{suffix}", "flat.png"))
     np.testing.assert_array_equal(deep, flat)
     assert flat.shape == (16, 16, 3)
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray) -> None:
+    """Written by hand, from the PNG specification: Pillow writes no colour of 16 bits."""
+    height, width, channels = pixels.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = (b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4], ids=["grey", "grey, alpha", "colour", "colour, alpha"])
+def test_a_png_of_16_bits_is_the_8_bit_picture(channels: int, tmp_path: Path) -> None:
+    """Exactly where it was made of 8 bits, and within one level for whatever lies between."""
+    path, rng = tmp_path / "deep.png", np.random.default_rng(0)
+    flat = rng.integers(0, 256, (9, 7, channels), dtype=np.uint16)
+    deep = rng.integers(0, 65536, (9, 7, channels), dtype=np.uint16)
+    for pixels, wanted, within in ((flat * 257, flat, 0), (deep, deep / 257, 1)):
+        png_of_16_bits(path, pixels)
+        colours = wanted[..., :3] if channels > 2 else np.repeat(wanted[..., :1], 3, axis=2)
+        assert np.abs(np.asarray(decode(str(path))).astype(float) - colours).max() <= within
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])

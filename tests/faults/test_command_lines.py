@@ -7,6 +7,7 @@ In one process, through the command's own entry. What only the network can refus
 # ruff: noqa: E501
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,14 @@ def test_there_are_at_least_250() -> None:
 @pytest.mark.parametrize(("said", "line"), _lines())
 @pytest.mark.timeout(60)
 def test_it_is_refused_with_one_line_and_leaves_nothing(
-    said: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    said: str,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tried: Callable[..., None],
 ) -> None:
+    tried("wrong command lines")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "execute", lambda *_, **__: pytest.fail("was accepted"))
     assert cli._guarded(_words(line)) == 1
@@ -199,14 +206,14 @@ BUILT = """
 
 
 @pytest.mark.parametrize("line", [one.strip() for one in re.split(r" \| |\n", BUILT) if one.strip()])
-def test_what_the_network_refuses_is_one_line_and_leaves_no_file(
+def test_what_the_network_refuses_is_one_line_and_leaves_nothing(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tiny = ["data.train_size=64", "recipe.epochs=1", "sgd_batch=32", "batch=8", "tracker=none"]
     assert cli._guarded([*_words(line), *tiny]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------------------- paths

@@ -1,0 +1,149 @@
+"""A server that starts launches by fork, with everything imported already: a launch in a moment.
+
+The tests of kills would otherwise wait for imports alone. Run as a program it is the server: a
+line of JSON on stdin is a request, and one line on stdout is the answer.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+@dataclass
+class Launch:
+    """A started command: its process, which leads a group of its own, and what it says."""
+
+    server: "Server"
+    pid: int
+    log: Path
+    code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        if self.code is None:
+            self.code = self.server.ask({"poll": self.pid})
+        return self.code
+
+    def wait(self, seconds: float = 300) -> int:
+        over = time.monotonic() + seconds
+        while (code := self.poll()) is None:
+            if time.monotonic() > over:
+                self.kill()
+                raise AssertionError(f"not within {seconds} s:\n{self.said()}")
+            time.sleep(0.01)
+        return code
+
+    def said(self) -> str:
+        """What it has printed so far, on stdout and stderr."""
+        return self.log.read_text()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+class Server:
+    """The server's other end."""
+
+    def __init__(self) -> None:
+        self._logs = tempfile.TemporaryDirectory()
+        self._count = 0
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._logs.cleanup()
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, *arguments: str, cwd: Path, **environment: str) -> Launch:
+        """Launches `normbench ARGUMENTS` there, with these variables besides."""
+        self._count += 1
+        log = Path(self._logs.name) / str(self._count)
+        log.touch()
+        request = {"arguments": arguments, "cwd": str(cwd), "log": str(log), "environment": environment}
+        return Launch(self, self.ask(request), log)
+
+    def ranks(self, *arguments: str, cwd: Path, count: int = 2) -> list[Launch]:
+        """The ranks of one launch, as torchrun would start them, less its own process."""
+        port = _free_port()
+        common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return [
+            self.start(*arguments, cwd=cwd, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(count)
+        ]
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+# ---------------------------------------------------------------------------- the server
+
+
+def _serve() -> None:
+    import sklearn.datasets
+    import torch
+    import torchvision
+
+    from normbench import cli, environment, progress, tracker
+    from normbench.train import checkpoint, loop, network
+
+    torch.set_num_threads(1)
+    loaded = sklearn.datasets, torchvision, environment, progress, tracker, checkpoint, loop, network
+    assert all(loaded)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "poll" in request:
+            pid, status = os.waitpid(request["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = os.fork()
+            if not answer:
+                with contextlib.suppress(OSError):
+                    os.setpgid(0, 0)
+                said = os.open(request["log"], os.O_WRONLY | os.O_APPEND)
+                for stream in (1, 2):
+                    os.dup2(said, stream)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.chdir(request["cwd"])
+                os.environ.update(request["environment"])
+                sys.argv = ["normbench", *request["arguments"]]
+                try:
+                    cli.main()
+                except SystemExit as e:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(e.code if isinstance(e.code, int) else 1)
+                os._exit(99)
+            with contextlib.suppress(OSError):  # here too: it leads a group before anybody kills that
+                os.setpgid(answer, answer)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)
+    _serve()
