@@ -27,8 +27,8 @@ LEVEL = {  # a part imports from its own level and below
     "models": 5,
     "train": 6,
     "environment": 7, "tracker": 7, "progress": 7, "testing": 7,
-    "execute": 8, "usage": 8, "launch": 8, "plan": 8,
-    "command": 9, "named": 9, "profile": 9, "dry": 9,
+    "execute": 8, "usage": 8, "launch": 8, "plan": 8, "cells": 8, "following": 8,
+    "command": 9, "watch": 9, "sweep": 9, "named": 9, "profile": 9, "dry": 9,
     "collect": 10, "figures": 10, "tables": 10, "report": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
 }  # fmt: skip
@@ -51,7 +51,7 @@ TORCH_FREE = [
     "named",
     "checks",
 ]
-TORCH_FREE += ["complaints", "runs", "settle", "run_checks", "compose", "study", "usage", "plan"]
+TORCH_FREE += ["complaints", "runs", "settle", "run_checks", "compose", "study", "usage", "plan", "cells", "following", "watch", "sweep"]
 TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report"]
 ROOMS = {"read": set(), "figures": {"read"}, "tables": {"read", "figures"}, "report": {"read", "figures", "tables"}}
 LONGEST_FILE, MEDIAN_FILE, PROSE_COLUMNS = 300, 110, 100

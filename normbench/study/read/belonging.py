@@ -32,7 +32,9 @@ def chosen(
     As in largest_alike; raises ConfigError where strict and runs differ.
     """
     own, remarks = belonging(runs, name, any_norm)
-    own, more = largest_alike(own, purpose, swept=list(experiments.read(name).swept), free=free, states=states, strict=strict)
+    own, more = largest_alike(
+        own, purpose, swept=list(experiments.read(name).swept), free=free, states=states, strict=strict
+    )
     return own, [*remarks, *more]
 
 

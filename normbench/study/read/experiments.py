@@ -16,6 +16,7 @@ from normbench.hints import nearest
 from normbench.records import FINISHED
 from normbench.study.read.selection import plain
 
+
 @dataclass(frozen=True)
 class Product:
     """Every combination of the swept values, under the fixed ones."""
