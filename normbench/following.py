@@ -5,6 +5,7 @@ began to be followed.
 """
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from normbench.cells import Cell
 from normbench.runs import Run
 
 Stamp = tuple[int, int, int] | None  # of a file, None for none: another one tells that it was written
+FEW_EPOCHS = 5
 FILES = ("result.json", "error.json", "running.json", "epochs.jsonl")
 
 
@@ -47,6 +49,7 @@ class Following:
     def __init__(self, cells: list[Cell], before: int) -> None:
         self.runs = [_followed(cell) for cell in cells]
         self.before = before
+        self._since: float | None = None  # when the first of them was seen to train
 
     @property
     def all(self) -> int:
@@ -65,21 +68,27 @@ class Following:
 
     def look(self) -> list[Followed]:
         """Reads the folders; the runs that ended since the last look, in the sweep's order."""
-        return [one for one in self.runs if one.outcome is None and _look(one)]
+        ended = [one for one in self.runs if one.outcome is None and _look(one)]
+        if self._since is None and (ended or self.running):
+            self._since = time.monotonic()
+        return ended
 
     def share(self) -> float:
         """How much of the sweep is done, from 0 to 1, the epochs of those running included."""
         parts = (1.0 if one.outcome else min(1.0, one.epochs / one.run.recipe.epochs) for one in self.runs)
         return (self.before + sum(parts)) / self.all
 
-    def seconds_left(self, elapsed: float) -> float | None:
-        """At the speed of the sweep so far, an epoch being as long as its images are many.
+    def seconds_left(self) -> float | None:
+        """At the speed so far, an epoch being as long as its images are many.
 
-        None until there is an epoch to tell it by.
+        None until a run has ended or a few epochs have, as the first ones are slow.
         """
+        epochs = sum(one.epochs - one.epochs_before for one in self.runs)
         done = sum((one.epochs - one.epochs_before) * _images(one.run) for one in self.runs)
         left = sum((one.run.recipe.epochs - one.epochs) * _images(one.run) for one in self.runs if not one.outcome)
-        return elapsed * max(0, left) / done if done > 0 else None
+        if self._since is None or done <= 0 or (epochs < FEW_EPOCHS and self.finished == self.before):
+            return None
+        return (time.monotonic() - self._since) * max(0, left) / done
 
 
 def duration(seconds: float) -> str:

@@ -42,7 +42,6 @@ class Watch:
         self._pipe = _Pipe() if on_terminal else None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._bar if on_terminal else self._lines, daemon=True)
-        self._began = time.monotonic()
 
     def __enter__(self) -> "Watch":
         if self._quiet:
@@ -96,7 +95,7 @@ class Watch:
         following = self._following
         said = [f"{following.finished}/{following.all} runs"]
         said += [f"{count} {what}" for what in ("failed", "diverged") if (count := following.count(what))]
-        left = following.seconds_left(time.monotonic() - self._began)
+        left = following.seconds_left()
         said += [f"{duration(left)} left"] if left is not None else []
         bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
         bar.add_column(ratio=1)
