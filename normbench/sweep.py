@@ -57,7 +57,7 @@ def train(overrides: list[str], job: Job, many_ranks: bool) -> int:
 def _say_what_is_left(asked: int, runs: int, left: int) -> None:
     said = f"{asked} cells are {runs} runs, as equal ones are trained once" if runs < asked else f"{runs} runs"
     if left < runs:
-        said += f"; {runs - left} are finished, {left} to train"
+        said += f"; {runs - left} finished, {left} to train"
     if left < asked:
         print(said, flush=True)
 

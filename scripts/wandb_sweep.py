@@ -29,7 +29,9 @@ def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
     swept, *others = grids
     if any(other != swept for other in others):
         whole = " ".join(["python -m normbench -m", f"experiment={experiment}", *overrides])
-        raise ConfigError(f"{experiment} is a union of {len(grids)} grids, and a W&B sweep has one; train it with {whole}")
+        raise ConfigError(
+            f"{experiment} is a union of {len(grids)} grids, and a W&B sweep has one; train it with {whole}"
+        )
     return {
         "method": "grid",
         "metric": {"name": "top1_error_pct_median_last5", "goal": "minimize"},

@@ -51,7 +51,20 @@ TORCH_FREE = [
     "named",
     "checks",
 ]
-TORCH_FREE += ["complaints", "runs", "settle", "run_checks", "compose", "study", "usage", "plan", "cells", "following", "watch", "sweep"]
+TORCH_FREE += [
+    "complaints",
+    "runs",
+    "settle",
+    "run_checks",
+    "compose",
+    "study",
+    "usage",
+    "plan",
+    "cells",
+    "following",
+    "watch",
+    "sweep",
+]
 TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report"]
 ROOMS = {"read": set(), "figures": {"read"}, "tables": {"read", "figures"}, "report": {"read", "figures", "tables"}}
 LONGEST_FILE, MEDIAN_FILE, PROSE_COLUMNS = 300, 110, 100
