@@ -14,7 +14,7 @@ from normbench.cells import Cell
 from normbench.runs import Run
 
 Stamp = tuple[int, int, int] | None  # of a file, None for none: another one tells that it was written
-FEW_EPOCHS = 5
+FEW_EPOCHS = 5  # the first ones are slow
 FILES = ("result.json", "error.json", "running.json", "epochs.jsonl")
 
 
@@ -81,7 +81,7 @@ class Following:
     def seconds_left(self) -> float | None:
         """At the speed so far, an epoch being as long as its images are many.
 
-        None until a run has ended or a few epochs have, as the first ones are slow.
+        None until a run or a few epochs have ended.
         """
         epochs = sum(one.epochs - one.epochs_before for one in self.runs)
         done = sum((one.epochs - one.epochs_before) * _images(one.run) for one in self.runs)

@@ -5,6 +5,7 @@ still print, warnings and errors whole, goes through a pipe to stand above the b
 """
 
 import codecs
+import contextlib
 import os
 import select
 import sys
@@ -66,8 +67,9 @@ class Watch:
             over = self._over.wait(pause)
             began = time.monotonic()
             ended = self._following.look()
-            for place, one in enumerate(ended, start=self._following.finished - len(ended) + 1):
-                print(f"{place}/{self._following.all}  {one.words()}", flush=True)
+            with contextlib.suppress(BrokenPipeError):  # `| head` has seen enough
+                for place, one in enumerate(ended, start=self._following.finished - len(ended) + 1):
+                    print(f"{place}/{self._following.all}  {one.words()}", flush=True)
             pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
 
     # ------------------------------------------------------------ on a terminal
@@ -75,20 +77,29 @@ class Watch:
     def _bar(self) -> None:
         assert self._pipe is not None
         console = Console(file=self._pipe.terminal, highlight=False)
+        live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
         pause, over = LOOK_SECONDS, False
-        with Live(
-            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-        ) as live:
-            while not over:
+        try:
+            with live:
                 live.update(self._shown(), refresh=True)
-                over = self._over.is_set()
-                until = time.monotonic() + pause
-                while lines := self._pipe.lines(0.0 if over else max(0.0, until - time.monotonic())):
-                    for line in lines:
-                        console.print(Text.from_ansi(line), soft_wrap=True)
-                began = time.monotonic()
-                self._following.look()
-                pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
+                while not over:
+                    over = self._over.is_set()
+                    self._pass_on(console, 0.0 if over else pause)
+                    began = time.monotonic()
+                    self._following.look()
+                    live.update(self._shown(), refresh=True)
+                    pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
+                console.print(Text.from_ansi(self._pipe.begun), end="", soft_wrap=True)
+        finally:
+            self._pipe.close()  # whatever ended this: nobody may wait for a reader that is gone
+
+    def _pass_on(self, console: Console, seconds: float) -> None:
+        """Prints above the bar what comes within that time, and all that has come before."""
+        assert self._pipe is not None
+        until = time.monotonic() + seconds
+        while self._pipe.wait(max(0.0, until - time.monotonic())):
+            for line in self._pipe.lines():
+                console.print(Text.from_ansi(line), soft_wrap=True)
 
     def _shown(self) -> Table:
         """The bar with its counts, and below it what is running."""
@@ -112,13 +123,14 @@ class Watch:
 def for_engine(engine: str, following: Following, alone: bool) -> Watch | None:
     """The watch over a sweep on this engine; None where NORMBENCH_PLAIN asks for every epoch's line.
 
-    alone: whether no other process that somebody else started writes to the same terminal.
+    alone: whether all that writes to this terminal was started from here, so that it can be piped.
     """
     if os.environ.get("NORMBENCH_PLAIN"):
         return None
-    # the job array's cells write into files of their own, which are read to see why one failed
     console = command.terminal()
-    return Watch(following, engine != "slurm", alone and console.is_terminal and not console.is_dumb_terminal)
+    on_terminal = alone and console.is_terminal and not console.is_dumb_terminal
+    # a job array's cells write into files of their own, where an epoch's line is of use
+    return Watch(following, engine != "slurm", on_terminal)
 
 
 class _Pipe:
@@ -128,7 +140,7 @@ class _Pipe:
         self._reading, self._writing = os.pipe()
         self._kept: dict[int, int] = {}
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._begun = ""  # a line whose end has not come yet
+        self.begun = ""  # a line whose end has not come yet
         self.terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 
     def open(self) -> None:
@@ -148,10 +160,18 @@ class _Pipe:
             os.close(kept)
         self._kept = {}
 
-    def lines(self, seconds: float) -> list[str]:
-        """The lines that came within that time; none where nothing did."""
-        if not select.select([self._reading], [], [], seconds)[0]:
-            return []
-        text = self._begun + self._decoder.decode(os.read(self._reading, 65536))
-        *whole, self._begun = text.split("\n")
+    def wait(self, seconds: float) -> bool:
+        """Whether something came within that time."""
+        return bool(select.select([self._reading], [], [], seconds)[0])
+
+    def lines(self) -> list[str]:
+        """The whole lines of what has come."""
+        text = self.begun + self._decoder.decode(os.read(self._reading, 65536))
+        *whole, self.begun = text.split("\n")
         return whole
+
+    def close(self) -> None:
+        self.restore()
+        os.close(self._reading)
+        os.close(self._writing)
+        self.terminal.close()
