@@ -1,6 +1,6 @@
-"""How far the runs of a sweep are, read from their folders, whoever trains them and wherever. No torch.
+"""How far the runs of a sweep are, read from their folders, whoever trains them and wherever.
 
-A folder may hold an earlier attempt's files, so what counts is what was written since the sweep
+No torch. A folder may hold an earlier attempt's files, so what counts is what was written since the sweep
 began to be followed.
 """
 
@@ -13,7 +13,8 @@ from normbench import records
 from normbench.cells import Cell
 from normbench.runs import Run
 
-Stamp = tuple[int, int, int] | None  # of a file, None for none: another one tells that it was written
+# of a file, None for none: another one tells that it was written
+Stamp = tuple[int, int, int] | None
 FEW_EPOCHS = 5  # the first ones are slow
 FILES = ("result.json", "error.json", "running.json", "epochs.jsonl")
 

@@ -43,7 +43,7 @@ def union(sweeper: dict[str, Any]) -> list[Grid]:
 
 
 def values(typed: str) -> list[str]:
-    """The values of a key, e.g. bn and gn of "bn,gn"; a comma in [a,b] or in quotes is a value's."""
+    """The values of a key: bn and gn of "bn,gn"; a comma in [a,b] or in quotes parts none."""
     found, depth, quote = [""], 0, ""
     for letter in typed:
         if quote:

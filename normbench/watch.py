@@ -121,7 +121,7 @@ class Watch:
 
 
 def for_engine(engine: str, following: Following, alone: bool) -> Watch | None:
-    """The watch over a sweep on this engine; None where NORMBENCH_PLAIN asks for every epoch's line.
+    """The watch over a sweep on this engine; None where NORMBENCH_PLAIN asks for a line an epoch.
 
     alone: whether all that writes to this terminal was started from here, so that it can be piped.
     """

@@ -209,7 +209,7 @@ class Terminal:
         os.close(theirs)
         self.ours, self.raw = ours, b""
 
-    def read(self, until: str = "", seconds: float = 200) -> str:
+    def read(self, until: str = "", seconds: float = 280) -> str:
         """What was shown so far, without the codes that move the cursor; to the end without until."""
         end = time.monotonic() + seconds
         while not (until and re.search(until, self.shown)):
