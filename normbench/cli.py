@@ -20,15 +20,13 @@ from dataclasses import replace
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.table import Table
 
-from normbench import command, dry, launch, paths, records, slurm, stopping, usage
-from normbench.compose import composed, planned, run_of, runs_of, settled
+from normbench import dry, launch, paths, records, slurm, stopping, sweep, usage, watch
+from normbench.compose import composed, planned, run_of, settled
 from normbench.config import ConfigError
-from normbench.execute import execute, finished
+from normbench.execute import execute
 from normbench.hints import again, one_line
 from normbench.runs import Run
-from normbench.typed import spelled
 
 HYDRA_FLAGS = {"--hydra-help", "--version", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
@@ -105,7 +103,7 @@ def _dispatch(arguments: list[str]) -> int:
         _check_flags(arguments)
         _hydra_app(arguments)
         return 0
-    sweep = any(a in ("-m", "--multirun") for a in arguments)
+    several = any(a in ("-m", "--multirun") for a in arguments)
     overrides = [a for a in arguments if a not in ("-m", "--multirun", "--dry")]
     for a in overrides:
         if a.startswith("--dr"):
@@ -114,12 +112,12 @@ def _dispatch(arguments: list[str]) -> int:
             name = a.lstrip("-") or "key"
             raise ConfigError(f"{a}: settings are key=value, e.g. {name}=... ; --help lists the keys, -m makes a sweep")
     if "--dry" in arguments:
-        plan = planned(overrides, files=False) if sweep else [(overrides, run_of(overrides, files=False))]
-        dry.show(plan, overrides, sweep)
+        plan = planned(overrides, files=False) if several else [(overrides, run_of(overrides, files=False))]
+        dry.show(plan, overrides, several)
         return 0
-    if not sweep and (engine := launch.chosen(overrides)) != "basic":
+    if not several and (engine := launch.chosen(overrides)) != "basic":
         raise ConfigError(f"hydra/launcher={engine} launches the cells of a sweep; add -m")
-    return _sweep(overrides) if sweep else _one(run_of(overrides), overrides)
+    return sweep.train(overrides, job, _many_ranks()) if several else _one(run_of(overrides), overrides)
 
 
 def _check_flags(arguments: list[str]) -> None:
@@ -146,26 +144,8 @@ def _one(run: Run, overrides: list[str]) -> int:
 # ---------------------------------------------------------------------------- a sweep
 
 
-def _sweep(overrides: list[str]) -> int:
-    """Launches every run and closes with the table of their states; 1 if any has failed."""
-    engine = launch.chosen(overrides)
-    if engine != "basic" and _many_ranks():
-        raise ConfigError("hydra/launcher cannot be combined with torchrun: the ranks run one cell after the other")
-    launch.check(engine)
-    runs = runs_of(overrides)
-    try:
-        if all(map(finished, runs)):  # no engine is asked to do nothing
-            print(f"all {len(runs)} cells are finished; overwrite=true trains them anew", flush=True)
-        else:
-            with launch.prepared(engine, overrides, runs) as settings, launch.stopping_its_pool(runs):
-                _hydra_app(["--multirun", *spelled(overrides), *settings])
-    finally:
-        states = _print_states(runs)
-    return 0 if states <= {*records.FINISHED, "running"} else 1
-
-
 def _hydra_app(arguments: list[str]) -> None:
-    """Hands over to Hydra: its flags, completion, and the sweeper with its launcher."""
+    """Hands over to Hydra: its flags, and completion."""
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name="config")(job)()
 
@@ -203,25 +183,6 @@ def job(config: DictConfig) -> str:
         return "failed"
 
 
-def _print_states(runs: list[Run]) -> set[str]:
-    """Prints each run folder of a sweep with its state on disk; returns the states."""
-    table = Table("data", "model", "norm", "batch", "seed", "state", "top-1 error %", box=None, pad_edge=False)
-    by_folder = {run.folder: run for run in runs}
-    states = {folder: records.state(folder) for folder in by_folder}
-    for folder, run in by_folder.items():
-        result = finished(replace(run, overwrite=False))
-        error = f"{result.top1_error_pct:.2f}" if result and result.top1_error_pct is not None else ""
-        batch = "any" if run.batch_free else str(run.batch)
-        names = run.data.name, run.model.label, run.norm.label
-        table.add_row(*names, batch, str(run.seed), states[folder], error)
-    command.terminal().print(table)
-    for folder in (f for f, state in states.items() if state == "failed"):
-        print(f"failed: {folder}: {records.error(folder)}")
-    counts = {state: list(states.values()).count(state) for state in records.STATES}
-    print("  ".join(f"{n} {state}" for state, n in counts.items() if n), flush=True)
-    return set(states.values())
-
-
 # ---------------------------------------------------------------------------- several ranks
 
 
@@ -236,7 +197,7 @@ def _lead(run: Run, overrides: list[str], in_sweep: bool) -> str:
 
         stopping.check()  # before the others are told of one run more
         dist.broadcast((run, overrides))
-    return execute(run, overrides, in_sweep=in_sweep).status
+    return execute(run, overrides, say=not (in_sweep and watch.quiet()), in_sweep=in_sweep).status
 
 
 def _ranks(arguments: list[str]) -> int:

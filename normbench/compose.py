@@ -18,15 +18,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from normbench import paths, plugins
+from normbench import grids, paths, plugins
 from normbench.complaints import explain, parse, unknown
 from normbench.config import GROUPS, Config, ConfigError
+from normbench.grids import Grid
 from normbench.hints import first_line
 from normbench.runs import Run
 from normbench.settle import settle
 from normbench.typed import spelled, vet
 
 ConfigStore.instance().store(group="schema", name="config", node=Config, package="_global_")
+ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=grids.Sweeper)
 for _name in set(plugins.offered()) - set(plugins.builtin()):
     with suppress(ConfigError):  # told to whoever chooses that norm, and to nobody else
         ConfigStore.instance().store(group="norm", name=_name, node=plugins.schema(_name))
@@ -37,7 +39,10 @@ def run_of(overrides: list[str], files: bool = True) -> Run:
 
     files: whether the data set's files have to be there.
     """
-    return settled(composed(overrides), files)
+    with hydra_here():
+        overrides = spelled(overrides)
+        vet(overrides, sweep=False)
+        return settled(_compose(_one_cell(overrides)), files)
 
 
 def runs_of(overrides: list[str], files: bool = True) -> list[Run]:
@@ -47,18 +52,16 @@ def runs_of(overrides: list[str], files: bool = True) -> list[Run]:
 
 def planned(overrides: list[str], files: bool = True) -> list[tuple[list[str], Run]]:
     """The runs of a sweep, each with the overrides that make it without the sweep."""
-    with _hydra():
+    with hydra_here():
         overrides = spelled(overrides)
         vet(overrides, sweep=True)
-        grid = [f"{key}={value}" for key, value in _sweeper_params(overrides).items()]
         compose_one = _Composer()
-        alone = _product([*grid, *_no_hydra(overrides)])
-        return [(typed, settled(compose_one(typed), files)) for typed in alone]
+        return [(typed, settled(compose_one(typed), files)) for typed in _cells(overrides, _union(overrides))]
 
 
 def composed(overrides: list[str]) -> DictConfig:
     """The configuration as Hydra composes it, its values not yet checked."""
-    with _hydra():
+    with hydra_here():
         overrides = spelled(overrides)
         vet(overrides, sweep=False)
         return _compose(overrides)
@@ -85,7 +88,7 @@ def _network_defaults(name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _hydra() -> Iterator[None]:
+def hydra_here() -> Iterator[None]:
     """Sets Hydra's global state for one composition; inside a Hydra app, puts its own back."""
     had = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -108,14 +111,62 @@ def _compose(overrides: list[str], hydra_too: bool = False) -> DictConfig:
 # ---------------------------------------------------------------------------- sweeps
 
 
-def _sweeper_params(overrides: list[str]) -> dict[str, Any]:
-    """The grid that an experiment brings along, less what the command line says itself."""
-    chosen = {o.key_or_group for o in parse(overrides)}
+def _union(overrides: list[str]) -> list[Grid]:
+    """The grids that the chosen experiment brings along, [{}] where there is none."""
     single = [o for o in parse(overrides) if not o.is_sweep_override()]
     # of the values none: norm.window=4 may be meant for a norm that the grid chooses
     composed = _compose([o.input_line or "" for o in single if _is_choice(str(o.key_or_group))], hydra_too=True)
-    params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-    return {key: value for key, value in params.items() if key not in chosen}
+    sweeper = OmegaConf.to_container(composed.hydra.sweeper, resolve=True)
+    assert isinstance(sweeper, dict)
+    return grids.union({str(key): value for key, value in sweeper.items()})
+
+
+def _cells(overrides: list[str], union: list[Grid]) -> list[list[str]]:
+    """The overrides of each cell of a union of grids; what is typed alike is one cell.
+
+    A key of the command line replaces that of every grid. An option of a norm that only some grids
+    have is theirs alone, as the others choose other norms, unless the command line names the norm
+    too; a grid's own option then goes where the norm has it.
+    """
+    plain = _no_hydra(overrides)
+    keys = {text: str(parse([text])[0].key_or_group) for text in plain}
+    of_some = {key for grid in union for key in grid if key.startswith("norm.")}
+    named = "norm" in keys.values()
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for grid in union:
+        own = [f"{key}={values}" for key, values in grid.items() if key not in keys.values()]
+        typed = [text for text in plain if named or keys[text] not in of_some or keys[text] in grid]
+        for cell in _product([*own, *typed]):
+            kept = _options_it_has(cell, set(grid) - set(keys.values())) if named else cell
+            cells.setdefault(tuple(sorted(kept)), kept)
+    return list(cells.values())
+
+
+def _options_it_has(cell: list[str], own: set[str]) -> list[str]:
+    """A cell without those of its grid's own norm options that its norm does not have."""
+    name = next(str(o.value()) for o in reversed(parse(cell)) if o.key_or_group == "norm")
+    if name not in plugins.norm_names():
+        return cell  # refused when it is composed
+    foreign = {key for key in own if key.startswith("norm.") and key[5:] not in plugins.options(name)}
+    return [text for text in cell if text.partition("=")[0] not in foreign]
+
+
+def _one_cell(overrides: list[str]) -> list[str]:
+    """The overrides of a single run; of an experiment's grid they leave one cell, or name it.
+
+    Raises ConfigError where they leave several.
+    """
+    if not any(o.key_or_group == "experiment" for o in parse(overrides)):
+        return overrides
+    union, named = _union(overrides), {str(o.key_or_group) for o in parse(overrides)}
+    if any(set(grid) <= named for grid in union):
+        return overrides
+    cells = _cells(overrides, union)
+    if len(cells) == 1:
+        return cells[0]
+    experiment = next(text for text in overrides if text.startswith("experiment="))
+    one = " ".join(text for text in cells[0] if text not in overrides)
+    raise ConfigError(f"{experiment} is a sweep of {len(cells)} cells; add -m, or choose one of them, e.g. {one}")
 
 
 class _Composer:

@@ -20,7 +20,7 @@ def show(composed: list[tuple[list[str], Run]], typed: list[str], sweep: bool) -
     """
     planned, remarks = plan(composed)
     machine = match(planned, list(measured.read(Path(measured.PATH)).values()))
-    lines = [*_totals(planned, machine), *remarks, *_commands(planned, typed, sweep)]
+    lines = [*_totals(planned, machine, typed), *remarks, *_commands(planned, typed, sweep)]
     command.terminal().print(_table(planned), Text("\n".join(map(as_text, lines))), sep="")
 
 
@@ -48,7 +48,7 @@ def _hours_text(hours: float) -> str:
     return "0" if hours == 0 else f"{hours:,.{1 if hours >= 10 else 2 if hours >= 1 else 3}f}"
 
 
-def _totals(planned: list[PlannedRun], machine: str | None) -> list[str]:
+def _totals(planned: list[PlannedRun], machine: str | None, typed: list[str]) -> list[str]:
     """Counts and sums, what the hours rest on, and how to measure those that are not known."""
     states = [each.state for each in planned]
     counts = "  ".join(f"{states.count(state)} {state}" for state in records.STATES if state in states)
@@ -65,18 +65,21 @@ def _totals(planned: list[PlannedRun], machine: str | None) -> list[str]:
             f"(one device plays all workers, at the img/s of {measured.PATH}; reading images is not in it)",
         ]
     if unknown := [each for each in planned if each.hours_left is None]:
-        lines.append(f"not measured yet: {len(unknown)} of {len(planned)} cells; {_measure(unknown)}")
+        lines.append(f"not measured yet: {len(unknown)} of {len(planned)} cells; {_measure(unknown, typed)}")
     return lines
 
 
-def _measure(planned: list[PlannedRun]) -> str:
-    """The command that profiles these runs, and those between them where they are no whole grid."""
+def _measure(planned: list[PlannedRun], typed: list[str]) -> str:
+    """The command that profiles these runs, and those between them where they are no whole grid.
+
+    All of the sweep's, as it was typed, where the runs have not all the same keys.
+    """
     values: dict[str, dict[str, None]] = {}
-    for each in planned:
-        for override in each.typed:
-            key, given, value = override.partition("=")
-            if key.lstrip("+") not in ("seed", "out", "overwrite"):
-                values.setdefault(key + given, {})[value] = None
+    alike = len({frozenset(text.partition("=")[0] for text in each.typed) for each in planned}) == 1
+    for override in [text for each in planned for text in each.typed] if alike else typed:
+        key, given, value = override.partition("=")
+        if key.lstrip("+") not in ("seed", "out", "overwrite") and not key.startswith("hydra"):
+            values.setdefault(key + given, {})[value] = None
     return shlex.join(["python", "-m", "normbench.profile", *(key + ",".join(v) for key, v in values.items())])
 
 

@@ -48,7 +48,6 @@ def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[lis
     if engine == "basic":
         yield []
         return
-    os.environ["NORMBENCH_PLAIN"] = "1"  # lines, not bars that overwrite each other
     given = _given(overrides)
     if engine == "slurm":
         if any(run.launcher.per_gpu != 1 for run in runs):

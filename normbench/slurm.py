@@ -91,8 +91,6 @@ def submission(folder: Path) -> Iterator[None]:
     import submitit
 
     before = _arrays(folder)
-    # else Hydra prints the launcher's failure as a traceback and exits
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
     except submitit.core.utils.UncompletedJobError as e:

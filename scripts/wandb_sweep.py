@@ -19,14 +19,23 @@ from normbench.study.read import experiments
 def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
     """The sweep in W&B's own keys, its values as text; what an override sets is not swept.
 
-    Raises ConfigError where there is no such experiment.
+    Raises ConfigError where there is no such experiment, and where several grids are left of it.
     """
-    swept = experiments.read(experiment).swept
     said = {text.partition("=")[0] for text in overrides}
+    grids = [
+        {key: values for key, values in product.swept.items() if key not in said}
+        for product in experiments.read(experiment).products
+    ]
+    swept, *others = grids
+    if any(other != swept for other in others):
+        whole = " ".join(["python -m normbench -m", f"experiment={experiment}", *overrides])
+        raise ConfigError(
+            f"{experiment} is a union of {len(grids)} grids, and a W&B sweep has one; train it with {whole}"
+        )
     return {
         "method": "grid",
         "metric": {"name": "top1_error_pct_median_last5", "goal": "minimize"},
-        "parameters": {key: {"values": values} for key, values in swept.items() if key not in said},
+        "parameters": {key: {"values": values} for key, values in swept.items()},
         "command": [
             *("${env}", "python", "-m", "normbench", f"experiment={experiment}", "tracker=wandb"),
             *overrides,

@@ -38,6 +38,7 @@ def normbench(*arguments: str, cwd: Path, module: str = "normbench") -> subproce
         ("-m norm=bn,gx", "norm=gx: no such norm"),
         ("-m norm=bn hydra/launcher=xx", "hydra/launcher=xx: no such hydra/launcher"),
         ("-m norm=bn hydra/launcher=slrum", "no such hydra/launcher (did you mean slurm?)"),
+        ("experiment=demo", "experiment=demo is a sweep of"),
         ("norm=bn hydra/launcher=joblib", "hydra/launcher=joblib launches the cells of a sweep; add -m"),
         ("launcher.per_gpus=2", "launcher.per_gpus: no such key (did you mean launcher.per_gpu?)"),
         ("+foo=3", "foo: no such key"),
@@ -96,7 +97,7 @@ def test_a_sweep_goes_on_after_a_failing_cell_says_so_and_continues_when_rerun(t
     assert len(results) == 1
     again = normbench(*sweep, cwd=tmp_path)
     assert again.returncode == 1
-    assert "done before" in again.stdout
+    assert "4 cells are 2 runs, as equal ones are trained once; 1 finished, 1 to train" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")} == results
 
 

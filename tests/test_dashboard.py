@@ -146,3 +146,11 @@ def test_the_sweep_file_is_yaml_and_a_wrong_experiment_one_line() -> None:
     assert yaml.safe_load(done.stdout)["metric"]["name"] == "top1_error_pct_median_last5"
     with pytest.raises(ConfigError, match=r"gn_fig11: no such experiment \(did you mean gn_fig1"):
         module("wandb_sweep").sweep("gn_fig11", [])
+
+
+def test_a_union_of_grids_is_no_wandb_sweep_unless_the_command_line_makes_them_one() -> None:
+    said = "cbn_window is a union of 2 grids, and a W&B sweep has one; train it with python -m normbench -m experiment=cbn_window"
+    with pytest.raises(ConfigError, match=said):
+        module("wandb_sweep").sweep("cbn_window", [])
+    made = module("wandb_sweep").sweep("cbn_window", ["norm=cbn", "norm.window=4", "batch=4"])
+    assert made["parameters"] == {"seed": {"values": ["0"]}}

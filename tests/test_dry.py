@@ -256,6 +256,7 @@ def test_the_number_of_images_is_that_of_the_data_sets() -> None:
         ["experiment=gn_fig1", "data=imagenet", "seed=0,1"],
         ["norm=gn", "norm.groups=2,4", "model.options.width=4", "recipe.milestones=[0.5,0.75]", "seed=3"],
         ["experiment=cbn_window", "batch=4"],
+        ["experiment=cbn_window", "norm.window=2,4"],
         ["norm=bn", "batch=range(2,5,2)", "hydra/launcher=joblib"],
     ],
     ids=" ".join,
@@ -267,9 +268,19 @@ def test_a_cell_s_own_command_makes_that_cell(typed: list[str], capsys: pytest.C
     assert len(alone) == len(wanted)
 
 
-def test_an_experiment_s_grid_is_planned_with_m_and_its_settings_without(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_experiment_s_grid_is_planned_with_m_and_one_of_its_cells_without(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert len(rows_of(shown(capsys, "-m", "experiment=gn_fig1", "data=imagenet"))) == 10
-    assert len(rows_of(shown(capsys, "experiment=gn_fig1"))) == 1
+    assert len(rows_of(shown(capsys, "experiment=gn_fig1", "norm=bn", "batch=2"))) == 1
+    assert cli._guarded(["experiment=gn_fig1", "--dry"]) == 1
+    said = "normbench: experiment=gn_fig1 is a sweep of 10 cells; add -m, or choose one of them, e.g. norm=bn batch=32 seed=0"
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+def test_a_union_of_grids_is_measured_by_its_own_command(capsys: pytest.CaptureFixture[str]) -> None:
+    (told,) = [line for line in shown(capsys, "-m", "experiment=cbn_window", "out=x") if "not measured" in line]
+    assert told == "not measured yet: 15 of 15 cells; python -m normbench.profile experiment=cbn_window"
 
 
 # ---------------------------------------------------------------------------- what it leaves alone

@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVEL = {  # a part imports from its own level and below
-    "version": 0, "config": 0, "hints": 0, "paths": 0, "slurm": 0, "files": 0, "lock": 0, "records": 0, "measured": 0,
+    "version": 0, "config": 0, "grids": 0, "hints": 0, "paths": 0, "slurm": 0, "files": 0, "lock": 0, "records": 0, "measured": 0,
     "stopping": 0,
     "plugins": 1, "facts": 1, "class_folders": 1, "typed": 1, "ranges": 1, "checks": 1, "complaints": 1, "runs": 1,
     "settle": 1, "run_checks": 1,
@@ -28,14 +28,15 @@ LEVEL = {  # a part imports from its own level and below
     "models": 5,
     "train": 6,
     "environment": 7, "tracker": 7, "progress": 7, "testing": 7,
-    "execute": 8, "usage": 8, "launch": 8, "plan": 8,
-    "command": 9, "named": 9, "profile": 9, "dry": 9,
+    "execute": 8, "usage": 8, "launch": 8, "plan": 8, "cells": 8, "following": 8,
+    "command": 9, "watch": 9, "sweep": 9, "named": 9, "profile": 9, "dry": 9,
     "collect": 10, "figures": 10, "tables": 10, "report": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
 }  # fmt: skip
 TORCH_FREE = [
     "version",
     "config",
+    "grids",
     "hints",
     "paths",
     "slurm",
@@ -52,7 +53,20 @@ TORCH_FREE = [
     "named",
     "checks",
 ]
-TORCH_FREE += ["complaints", "runs", "settle", "run_checks", "compose", "study", "usage", "plan"]
+TORCH_FREE += [
+    "complaints",
+    "runs",
+    "settle",
+    "run_checks",
+    "compose",
+    "study",
+    "usage",
+    "plan",
+    "cells",
+    "following",
+    "watch",
+    "sweep",
+]
 TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report"]
 ROOMS = {"read": set(), "figures": {"read"}, "tables": {"read", "figures"}, "report": {"read", "figures", "tables"}}
 LONGEST_FILE, MEDIAN_FILE, PROSE_COLUMNS = 300, 110, 100
@@ -161,7 +175,7 @@ def test_no_torch_where_none_is_needed(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files("study"), ids=named)
 def test_study_reads_records_and_nothing_that_trains(path: Path) -> None:
-    assert parts_imported(path) <= {"config", "paths", "records", "study", "hints"}
+    assert parts_imported(path) <= {"config", "grids", "paths", "records", "study", "hints"}
 
 
 @pytest.mark.parametrize("path", files("study"), ids=named)

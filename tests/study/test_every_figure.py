@@ -22,8 +22,7 @@ OF_A_PAPER = ["gn_fig1", "gn_fig4", "gn_fig5", "cbn_fig1", "brn_fig", "mabn_erro
 
 def fill(make_run: Any, root: Path, name: str) -> None:
     """Every run that the experiments of a figure ask for, with what they make a run record."""
-    for part in experiments.parts(name):
-        wanted = experiments.read(part)
+    for wanted in experiments.read(name).products:
         norms = wanted.norms[:5]  # a few will do for all_norms
         others = {key: values for key, values in wanted.swept.items() if key not in ("norm", "seed")}
         for norm, values in itertools.product(norms, itertools.product(*others.values())):

@@ -22,7 +22,7 @@ def cbn_window(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     and of BN with k times the images.
     """
     own, remarks = alike(runs, "cbn_window", strict=strict)
-    wanted = experiments.read("cbn_window")
+    wanted = experiments.read("cbn_window").sweeping("norm.window")
     looks = looks_of([*wanted.norms, "bn"])
     windowed = own[own["norm.name"].isin(wanted.norms)]
     batch = int(wanted.fixed["batch"]) if windowed.empty else int(windowed["batch"].mode().iloc[0])

@@ -1,4 +1,4 @@
-"""Which of the runs on disk belong to a figure or a table, by the experiments that fill it."""
+"""Which of the runs on disk belong to a figure or a table, by the experiment that fills it."""
 
 import re
 from collections.abc import Collection
@@ -7,17 +7,17 @@ import pandas as pd
 
 from normbench.records import STATES
 from normbench.study.read import experiments
-from normbench.study.read.experiments import Experiment
+from normbench.study.read.experiments import Experiment, Product
 from normbench.study.read.selection import ANY_BATCH, largest_alike, left_out, plain, setting_free
 
 
 def belonging(runs: pd.DataFrame, name: str, any_norm: bool = False) -> tuple[pd.DataFrame, list[str]]:
-    """The runs that the experiments of a figure would have made, and remarks on like runs left out.
+    """The runs that the experiment of a figure would have made, and remarks on like runs left out.
 
-    Of the experiments' norms, or of all where any_norm. Where runs differ in a field that an
-    experiment sets, those with its value; in one that only others set, those that have it off.
+    Of each of its products' norms, or of all where any_norm. Where runs differ in a field that the
+    product sets, those with its value; in one that only others set, those that have it off.
     """
-    chosen = [_of_experiment(runs, experiments.read(part), any_norm) for part in experiments.parts(name)]
+    chosen = [_of_product(runs, product, any_norm) for product in experiments.read(name).products]
     own = pd.concat([kept for kept, _ in chosen])
     own = own[~own["path"].duplicated()].reindex(columns=runs.columns).astype(runs.dtypes)
     return own, list(dict.fromkeys(remark for _, remarks in chosen for remark in remarks))
@@ -32,8 +32,9 @@ def chosen(
     As in largest_alike; raises ConfigError where strict and runs differ.
     """
     own, remarks = belonging(runs, name, any_norm)
-    swept = [key for part in experiments.parts(name) for key in experiments.read(part).swept]
-    own, more = largest_alike(own, purpose, swept=swept, free=free, states=states, strict=strict)
+    own, more = largest_alike(
+        own, purpose, swept=list(experiments.read(name).swept), free=free, states=states, strict=strict
+    )
     return own, [*remarks, *more]
 
 
@@ -59,18 +60,18 @@ def without_variants(runs: pd.DataFrame) -> pd.DataFrame:
     return plainly if len(plainly) else runs
 
 
-def is_of(label: str, wanted: Experiment) -> bool:
+def is_of(label: str, wanted: Experiment | Product) -> bool:
     """Whether an experiment makes runs of this label: its norm, with no option but those swept."""
     options = [key.partition(".")[2] for key in wanted.swept if key.startswith("norm.")]
     tail = f"(-({'|'.join(options)})[^-]+)*" if options else ""
     return any(re.fullmatch(re.escape(norm) + tail, label) for norm in wanted.norms)
 
 
-def _of_experiment(runs: pd.DataFrame, wanted: Experiment, any_norm: bool) -> tuple[pd.DataFrame, list[str]]:
+def _of_product(runs: pd.DataFrame, wanted: Product, any_norm: bool) -> tuple[pd.DataFrame, list[str]]:
     candidates = runs if any_norm else runs.loc[[is_of(label, wanted) for label in runs["norm"]]]
     free = {*setting_free(candidates), *wanted.swept}
     others = [field for field in experiments.fields() if field in runs and not {field, field.split(".")[0]} & free]
-    # A value that the experiment sets itself needs no remark.
+    # A value that the product sets itself needs no remark.
     asked, _ = _matching(candidates, {field: value for field, value in wanted.fixed.items() if field in runs})
     own, switched = _matching(asked, {field: "null" for field in others if field not in wanted.fixed})
     return own, left_out(asked, own, switched)

@@ -1,4 +1,4 @@
-"""What an experiment of conf/experiment asks for: its grid, and the commands that train it."""
+"""What an experiment of conf/experiment asks for: its grids, and the commands that train it."""
 
 import json
 import shlex
@@ -10,23 +10,17 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from normbench import paths
+from normbench import grids, paths
 from normbench.config import ConfigError
 from normbench.hints import nearest
 from normbench.records import FINISHED
 from normbench.study.read.selection import plain
 
-PARTS = {  # a figure or table whose grid is no single product
-    "cbn_window": ("cbn_window", "cbn_window_bn"),
-    "gn_table3": ("gn_table3", "gn_table3_channels"),
-}
-
 
 @dataclass(frozen=True)
-class Experiment:
-    """A grid: every combination of the swept values, under the fixed ones."""
+class Product:
+    """Every combination of the swept values, under the fixed ones."""
 
-    name: str
     fixed: dict[str, str]  # those set outside the sweep, and those of which the sweep has one
     swept: dict[str, list[str]]
 
@@ -40,17 +34,47 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """The union of some products; most experiments are one."""
+
+    name: str
+    products: tuple[Product, ...]
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """What all of the products fix, and alike."""
+        first, *others = self.products
+        return {k: v for k, v in first.fixed.items() if all(other.fixed.get(k) == v for other in others)}
+
+    @property
+    def swept(self) -> dict[str, list[str]]:
+        """Every key that a product sweeps, with all of its values."""
+        found: dict[str, list[str]] = {}
+        for product in self.products:
+            for key, values in product.swept.items():
+                found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
+        return found
+
+    @property
+    def norms(self) -> list[str]:
+        return self.swept.get("norm", [])
+
+    @property
+    def seeds(self) -> list[int]:
+        return [int(seed) for seed in self.swept.get("seed", ["0"])]
+
+    def sweeping(self, key: str) -> "Product":
+        """The first product that sweeps a key."""
+        return next(product for product in self.products if key in product.swept)
+
+
+@dataclass(frozen=True)
 class Grid:
     """What a figure of error against batch wants: its experiment's grid, and more on disk."""
 
     norms: list[str]
     batches: list[int]  # largest first
     seeds: list[int]
-
-
-def parts(name: str) -> tuple[str, ...]:
-    """The experiments that fill a figure or a table."""
-    return PARTS.get(name, (name,))
 
 
 def names() -> list[str]:
@@ -65,17 +89,17 @@ def read(name: str) -> Experiment:
     loaded = OmegaConf.to_container(OmegaConf.load(paths.conf() / "experiment" / f"{name}.yaml"))
     assert isinstance(loaded, dict)
     settings = {str(key): value for key, value in loaded.items()}
-    sweeper = settings.pop("hydra")["sweeper"]["params"]
+    sweeper = settings.pop("hydra", {}).get("sweeper", {})
     settings.pop("defaults", None)
-    swept = {key: [value.strip() for value in str(values).split(",")] for key, values in sweeper.items()}
-    alone = {key: values[0] for key, values in swept.items() if len(values) == 1 and key not in ("norm", "seed")}
-    return Experiment(name, {**dict(_dotted(settings)), **alone}, swept)
+    fixed = dict(_dotted(settings))
+    return Experiment(name, tuple(_product(fixed, grid) for grid in grids.union(sweeper)))
 
 
 @cache
 def fields() -> tuple[str, ...]:
     """Every field that an experiment sets or sweeps: what tells the runs of one from another's."""
-    return tuple(sorted({key for name in names() for key in (*read(name).fixed, *read(name).swept)}))
+    products = [product for name in names() for product in read(name).products]
+    return tuple(sorted({key for product in products for key in (*product.fixed, *product.swept)}))
 
 
 def grid(name: str, runs: pd.DataFrame) -> Grid:
@@ -97,15 +121,18 @@ def grid(name: str, runs: pd.DataFrame) -> Grid:
 
 def commands(name: str, settings: list[str] | None = None) -> list[str]:
     """What trains the runs that a figure or table lacks; a sweep skips those that are done."""
-    return [
-        " ".join(["python -m normbench -m", f"experiment={part}", *map(shlex.quote, settings or [])])
-        for part in parts(name)
-    ]
+    return [" ".join(["python -m normbench -m", f"experiment={name}", *map(shlex.quote, settings or [])])]
 
 
 def none_yet(name: str) -> ConfigError:
     """The error of a figure or table that has nothing to show."""
     return ConfigError(f"no runs for {name} yet; make them with {' and '.join(commands(name))}")
+
+
+def _product(fixed: dict[str, str], grid: grids.Grid) -> Product:
+    swept = {key: grids.values(typed) for key, typed in grid.items()}
+    alone = {key: values[0] for key, values in swept.items() if len(values) == 1 and key not in ("norm", "seed")}
+    return Product({**{key: value for key, value in fixed.items() if key not in swept}, **alone}, swept)
 
 
 def _dotted(node: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,16 +8,14 @@ import pandas as pd
 
 from normbench.records import FINISHED
 from normbench.study.read import experiments
-from normbench.study.read.experiments import Experiment, Grid
+from normbench.study.read.experiments import Grid, Product
 from normbench.study.read.selection import plain
 from normbench.study.read.stats import Cell
 
 
 def missing(runs: pd.DataFrame, name: str) -> list[str]:
-    """The combinations of a figure's experiments with fewer finished seeds than they ask for."""
-    return list(
-        dict.fromkeys(text for part in experiments.parts(name) for text in _missing(runs, experiments.read(part)))
-    )
+    """The combinations of a figure's experiment with fewer finished seeds than it asks for."""
+    return list(dict.fromkeys(text for one in experiments.read(name).products for text in _missing(runs, one)))
 
 
 def missing_cells(cells: list[Cell], grid: Grid) -> list[str]:
@@ -45,7 +43,7 @@ def in_short(lacking: list[str]) -> list[str]:
     return [f"{head} at {'/'.join(sizes)}{tail}" if sizes[0] else head for (head, tail), sizes in batches.items()]
 
 
-def _missing(runs: pd.DataFrame, wanted: Experiment) -> Iterator[str]:
+def _missing(runs: pd.DataFrame, wanted: Product) -> Iterator[str]:
     keys = [key for key in wanted.swept if key != "seed"]
     for values in product(*(wanted.swept[key] for key in keys)):
         combination = dict(zip(keys, values, strict=True))

@@ -47,28 +47,23 @@ def gn_table3(runs: pd.DataFrame, strict: bool = False) -> Table:
     """Wu & He 2018, Table 3: GN by its number of groups, and by its channels per group."""
     own, remarks = alike(runs, "gn_table3", "a table", paper_data="imagenet", strict=strict)
     rows: list[dict[str, object]] = []
-    for experiment, option, item in (
-        ("gn_table3", "groups", "Table 3, groups"),
-        ("gn_table3_channels", "channels_per_group", "Table 3, channels per group"),
-    ):
+    for option, item in (("groups", "Table 3, groups"), ("channels_per_group", "Table 3, channels per group")):
         theirs = beside_paper.paper_numbers(own, PAPER, item, NETWORK)
         where, same = beside_paper.where(theirs, own)
-        rows += _by_option(own, theirs, experiment, option, same)
+        rows += _by_option(own, theirs, option, same)
     words = f"Top-1 error (%) of GN at 32 images per worker{beside_paper.ours_on(own)}; {where}. "
     caption = words + "Best: the least of its half of the table. " + comparison.caption("mean")
     return beside_paper.table("gn_table3", rows, "GN with", caption, "gn_table3", own, theirs, remarks)
 
 
-def _by_option(
-    own: pd.DataFrame, theirs: pd.DataFrame, experiment: str, option: str, same: bool
-) -> list[dict[str, object]]:
+def _by_option(own: pd.DataFrame, theirs: pd.DataFrame, option: str, same: bool) -> list[dict[str, object]]:
     """One half of Table 3: one row per value of an option that either side has, largest first."""
     field = f"norm.{option}"
     mine = own[own[field].map(plain).astype(str).str.isdigit()] if field in own else own[:0]
     published = {int(label.removeprefix(f"gn-{option}")): v for label, v in beside_paper.by_label(theirs).items()}
     measured = [int(value) for value in mine[field]] if len(mine) else []
     # Another network than the paper's may have no such number of groups.
-    wanted = [*map(int, experiments.read(experiment).swept[field]), *(published if same else [])]
+    wanted = [*map(int, experiments.read("gn_table3").swept[field]), *(published if same else [])]
     rows: list[dict[str, object]] = []
     for value in sorted({*wanted, *published, *measured}, reverse=True):
         ours = stats.mean_over_seeds(mine[mine[field].astype(int) == value]) if len(mine) else NOTHING
