@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from normbench import records
-from normbench.study.read import experiments
+from normbench.study.read import experiments, reference
 from normbench.study.read.belonging import belonging
 from normbench.study.read.selection import largest_alike
 
@@ -19,7 +19,7 @@ def probed_runs(runs: pd.DataFrame, name: str, strict: bool = False) -> tuple[pd
     """
     own, remarks = belonging(runs, name)
     watched = own[own["probe.layer"].notna()] if "probe.layer" in own else own[:0]
-    probed = watched.loc[[bool(records.read_probes(Path(path))) for path in watched["path"]]]
+    probed = watched.loc[[bool(_read(path)) for path in watched["path"]]]
     if probed.empty:
         raise experiments.none_yet(name)
     probed, more = largest_alike(probed, free=("workers", "sgd_batch"), strict=strict)
@@ -32,8 +32,7 @@ def first_seed(runs: pd.DataFrame) -> pd.DataFrame:
     Of one run, since a mean of traces would be none, and the seeds are all alike.
     """
     run = runs.sort_values("seed").iloc[0]
-    rows: list[dict[str, Any]] = records.read_probes(Path(run["path"]))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(_read(run["path"]))
     images = table["images_seen"].max() / table["epoch"].max() if len(table) else 1
     return table.assign(epochs=table["images_seen"] / images)
 
@@ -42,3 +41,7 @@ def layer_in_words(probed: pd.DataFrame) -> str:
     """Which layer of what was probed, and the seed that is shown."""
     layer, model, data = probed[["probe.layer", "model", "data"]].iloc[0]
     return f"{'The last norm' if layer == 'last' else layer} of {model} on {data}, seed {probed['seed'].min()}."
+
+
+def _read(path: str) -> list[dict[str, Any]]:
+    return reference.probes(path) if reference.holds(path) else records.read_probes(Path(path))
