@@ -1,8 +1,8 @@
 """Choosing runs by their science fields: by filters, and the largest set that is alike.
 
 largest_alike is the one rule of every figure and table: one trial at another learning rate is left
-out and named, and stops nothing. refuse_unlike is what `--strict` asks for instead. Beside reference
-runs the user's own decide: they are never left out for being fewer.
+out and named, and stops nothing. refuse_unlike is what `--strict` asks for instead. Beside
+reference runs the user's own decide: they are never left out for being fewer.
 """
 
 import shlex
