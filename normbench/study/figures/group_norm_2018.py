@@ -67,16 +67,15 @@ def gn_fig5(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         [(theirs[(theirs["norm"] == norm) & (theirs["batch"] == batch)], look) for batch, look in looks.items()]
         for norm in norms
     ]
-    titles = [look.name for look in looks_of(norms, origin.marks(own)).values()]
-    beneath, apart = _placed(own, points, theirs, titles)
+    beneath, apart = _placed(own, points, theirs, [look.name for look in looks_of(norms).values()])
     panels, free = [], False
-    for norm, title, of_paper in zip(norms, titles, beneath, strict=True):
+    for (norm, named), of_paper in zip(looks_of(norms, origin.marks(own)).items(), beneath, strict=True):
         of_norm = table[table["norm"] == norm]
         curves = [Curve(of_norm[of_norm["batch"] == batch], look) for batch, look in looks.items()]
         if of_norm["batch_free"].any():
             curves.append(Curve(of_norm[of_norm["batch_free"]], ANY))
             free = True
-        panels.append(Panel(title, curves, of_paper))
+        panels.append(Panel(named.name, curves, of_paper))
     handles = [lines.handle(look, look.name) for look in looks.values()]
     handles += [lines.handle(ANY, ANY.name)] if free else []
     handles += [training_curves.grey("published")] if not alone and apart is None else []

@@ -76,15 +76,8 @@ def draw(
         n = " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
         spread = f"Mean ± sd over {n} seeds." if counts and counts[-1] > 1 else ""
         protocols = beside.small_print(own, apart.theirs) if apart else ""
-        layout.under(
-            figure,
-            " ".join(
-                filter(
-                    None,
-                    [spread, protocols, source, "" if alone else lines.missing_text(lacking), origin.in_words(own)],
-                )
-            ),
-        )
+        said = [spread, protocols, source, "" if alone else lines.missing_text(lacking), origin.in_words(own)]
+        layout.under(figure, " ".join(filter(None, said)))
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x), of=setting.filters(own))
 
 
