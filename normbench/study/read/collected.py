@@ -6,7 +6,8 @@ norm's label. A field that is off (None or False) is absent, as in a run's ident
 run under fixed_sgd has no `batch` and no `workers`: it serves every batch.
 
 reference: the runs that normbench comes with stand in both tables too; column `origin` says which
-they are, and the folder of runs may then be absent where it is the default one.
+they are, their path is reference:<identity>, and the folder of runs may be absent where it is the
+default one.
 """
 
 import warnings
