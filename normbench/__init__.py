@@ -2,6 +2,7 @@
 
     normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
     normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame
+    normbench.load(reference=True)           those of the reference runs too, told apart by `origin`
 
 Importing normbench imports neither torch nor pandas.
 """
@@ -31,8 +32,13 @@ def run(overrides: list[str]) -> "Result":
     return execute(run_of(overrides), command=overrides, say=False)
 
 
-def load(runs: str | Path = "results/runs") -> "pandas.DataFrame":
-    """The records below a folder, one row per epoch, with the science fields as columns."""
+def load(runs: str | Path = "results/runs", reference: bool = False) -> "pandas.DataFrame":
+    """The records below a folder, one row per epoch, with the science fields as columns.
+
+    reference: also the runs that normbench comes with, and a column `origin`: yours or reference.
+    Of one run that both have it is yours, if it is finished. Raises ConfigError where there is no
+    such folder; the default one may be absent beside the reference.
+    """
     from normbench.study.read.collected import load
 
-    return load(Path(runs))
+    return load(Path(runs), reference)

@@ -3,17 +3,21 @@
 python -m normbench.collect data=digits                    the coverage, and results/collected.csv
 python -m normbench.collect --missing                      the commands that complete the grid
 python -m normbench.collect --missing gn_fig1 data=digits  those that complete an experiment
+python -m normbench.collect data=digits --reference DIR    the finished runs as reference data
 """
 
 import sys
+from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
 from normbench import command
 from normbench.config import ConfigError
-from normbench.study.read import collected, coverage, gaps
-from normbench.study.read.selection import select
+from normbench.records import FINISHED
+from normbench.study.read import collected, coverage, gaps, origin, reference, reference_files
+from normbench.study.read.reference_files import FILES
+from normbench.study.read.selection import refuse_twins, select
 from normbench.study.read.text import as_cells
 
 
@@ -25,14 +29,20 @@ def main(arguments: list[str] | None = None) -> None:
     reader.add_argument("--out", default="results/collected.csv", metavar="FILE", help="the table (%(default)s)")
     gap = "print the commands that fill the gaps of the experiments named, or of the grid of runs that are there"
     reader.add_argument("--missing", action="store_true", help=gap)
+    data = f"write the finished runs as data, {', '.join(FILES)}, instead of the table"
+    reader.add_argument("--reference", metavar="DIR", help=data)
     options = reader.parse_intermixed_args(arguments)
     names, filters = command.names_and_filters(options.what)
     if names and not options.missing:
         raise ConfigError(f"{names[0]}: an experiment goes with --missing; a filter is key=value")
-    found = collected.read(options.runs)
+    if options.missing and options.reference:
+        raise ConfigError("--missing and --reference are two commands; give one of them")
+    found = collected.read(options.runs, options.with_reference)
     command.say_skipped(found.problems)
     runs = select(found.runs, filters) if len(found.runs) else found.runs
     console = command.terminal()
+    if options.with_reference:
+        console.print(f"at hand: {origin.counted(runs)}", markup=False)
     for table in coverage_tables(runs):
         console.print(table)
     if options.missing:
@@ -40,10 +50,33 @@ def main(arguments: list[str] | None = None) -> None:
         for line in lines or ["nothing is missing"]:
             console.print(line, markup=False)
         return
+    if options.reference:
+        for line in write_reference(runs, Path(options.reference)):
+            console.print(line, markup=False)
+        return
     out = command.file_at(options.out, "collected.csv")
     epochs = found.epochs[found.epochs["path"].isin(set(runs["path"]))]
     as_cells(epochs).to_csv(out, index=False)
     console.print(f"wrote {out}: {len(epochs)} epochs of {len(runs)} runs", markup=False)
+
+
+def write_reference(runs: pd.DataFrame, folder: Path) -> list[str]:
+    """Writes the finished of some runs as the data of reference runs; returns what to say of it.
+
+    Raises ConfigError, and writes nothing, where none is finished, one is there twice, or one has
+    no identity.
+    """
+    finished = runs[runs["state"].isin(FINISHED)]
+    if finished.empty:
+        raise ConfigError("no run is finished, so there is nothing to write; make runs with python -m normbench")
+    if nameless := list(finished[finished["identity"].isna()]["path"]):
+        raise ConfigError(f"{nameless[0]} has no identity in its config.yaml; leave it out of the folder of runs")
+    refuse_twins(finished)
+    whole = [reference.whole(p) if reference.holds(p) else reference_files.whole(Path(p)) for p in finished["path"]]
+    written = reference_files.write(folder, whole)
+    sizes = ", ".join(f"{path} ({path.stat().st_size / 1000:.0f} kB)" for path in written)
+    left_out = f"; {len(runs) - len(finished)} not finished, left out" if len(runs) > len(finished) else ""
+    return [f"wrote {sizes}: {len(finished)} runs{left_out}"]
 
 
 def coverage_tables(runs: pd.DataFrame) -> list[Table]:

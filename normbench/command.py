@@ -27,6 +27,8 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The argument parser of a command that reads runs."""
     made = bare_parser(name, description)
     made.add_argument("--runs", default="results/runs", metavar="DIR", help="the folder of runs (%(default)s)")
+    beside = "show the reference runs that come with normbench too, beside yours if there are any"
+    made.add_argument("--with-reference", action="store_true", help=beside)
     return made
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from normbench import command
 from normbench.config import ConfigError
 from normbench.hints import nearest
-from normbench.study.read import collected, experiments, published, setting
+from normbench.study.read import collected, experiments, origin, published, setting
 from normbench.study.read.missing import in_short
 from normbench.study.read.selection import select
 
@@ -54,8 +54,10 @@ def make_all(
     for name in asked:
         if name not in names:
             raise ConfigError(f"{name}: no such {kind}{nearest(name, names)}; one of {', '.join(names)}")
-    runs = runs_of(options.runs, filters)
+    runs = runs_of(options.runs, filters, options.with_reference)
     console = command.terminal()
+    if options.with_reference:
+        console.print(f"at hand: {origin.counted(runs)}", markup=False)
     for name in asked:
         made = make(name, runs)
         if made.numbers is not None:
@@ -72,13 +74,14 @@ def make_all(
         console.print(f"wrote {', '.join(map(str, made.written))}", markup=False)
 
 
-def runs_of(folder: str, filters: list[str]) -> pd.DataFrame:
+def runs_of(folder: str, filters: list[str], reference: bool = False) -> pd.DataFrame:
     """The runs under a folder that match the filters; what is no run is named on stderr.
 
-    None where a filter asks for a paper's data or network of which there is no run: then the
-    paper's numbers are shown alone.
+    reference: also the runs that normbench comes with. None where a filter asks for a paper's data
+    or network of which there is no run: then the paper's numbers are shown alone.
     """
-    runs, problems = collected.runs(folder) if Path(folder).is_dir() else (collected.no_runs(), [])
+    there = reference or Path(folder).is_dir()
+    runs, problems = collected.runs(folder, reference) if there else (collected.no_runs(), [])
     command.say_skipped(problems)
     for text in filters:
         key, _, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""Where conf/ and the published numbers are: in the installed package, else in the checkout."""
+"""Where conf/, the published numbers and the reference runs are: in the package or the checkout."""
 
 from pathlib import Path
 
@@ -19,3 +19,8 @@ def conf() -> Path:
 def published() -> Path:
     """The folder of CSV files with the papers' numbers, absolute."""
     return _packaged_or_checkout("published", "results/published")
+
+
+def reference() -> Path:
+    """The folder of the reference runs' records, absolute."""
+    return _packaged_or_checkout("reference", "results/reference")

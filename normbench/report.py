@@ -5,7 +5,7 @@ from pathlib import Path
 
 from normbench import command
 from normbench.study.figures.cost import PROFILE
-from normbench.study.read import collected
+from normbench.study.read import collected, origin
 from normbench.study.read.collected import Collected
 from normbench.study.read.selection import select
 from normbench.study.report.page import page
@@ -19,12 +19,14 @@ def main(arguments: list[str] | None = None) -> None:
     reader.add_argument("--profile", default=str(PROFILE), metavar="FILE", help="speed and memory (%(default)s)")
     command.add_strict(reader)
     options = reader.parse_intermixed_args(arguments)
-    found = collected.read(options.runs)
+    found = collected.read(options.runs, options.with_reference)
     command.say_skipped(found.problems)
     if options.filters and len(found.runs):
         runs = select(found.runs, options.filters)
         epochs = found.epochs[found.epochs["path"].isin(runs["path"])]
         found = Collected(runs, epochs, found.problems)
+    if options.with_reference:
+        command.terminal().print(f"at hand: {origin.counted(found.runs)}", markup=False)
     out = command.file_at(options.out, "report.html")
     text = page(found, Path(options.profile), options.strict)
     out.write_text(text, encoding="utf-8")

@@ -1,17 +1,27 @@
 #!/usr/bin/env bash
-# bash scripts/reference.sh [RUNS]     the figures and tables of results/reference anew, from a folder of finished runs
-# RUNS (default results/runs) is filled by the experiments that results/reference/README.md names. Trains nothing; the same
-# runs give the same bytes. Python is .venv's, or that of $PYTHON.
+# bash scripts/reference.sh            the figures and tables of results/reference anew, from the runs.csv that lies there
+# bash scripts/reference.sh RUNS       the same from a folder of finished runs, of which it first writes runs.csv
+# Trains nothing. results/reference/manifest.txt says what is drawn; the same runs give the same bytes with the libraries of
+# results/reference/drawn_with.txt. Python is .venv's, or that of $PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-runs=${1:-results/runs}
 python=${PYTHON:-.venv/bin/python}
-figures="all_norms gn_fig1 gn_fig4 gn_fig5 cbn_fig1 cbn_window mabn_fig mabn_errors wj_fig evonorm_fig"
-
+reference=results/reference
 drawn=$(mktemp -d)
 trap 'rm -rf "$drawn"' EXIT
-# shellcheck disable=SC2086
-"$python" -m normbench.figures $figures data=digits --runs "$runs" --out "$drawn"
-"$python" -m normbench.tables summary gn_table2 data=digits --runs "$runs" --out "$drawn"
-cp "$drawn"/*.png "$drawn"/*.svg "$drawn"/*.md results/reference/
+mkdir "$drawn/none" "$drawn/out"
+
+if [ $# -gt 0 ]; then
+  "$python" -m normbench.collect data=digits --runs "$1" --reference "$reference"
+fi
+while read -r command words; do
+  case $command in figures | tables) ;; *) continue ;; esac
+  # Of the reference alone: whatever runs lie in results/runs.
+  # shellcheck disable=SC2086
+  "$python" -m "normbench.$command" $words --with-reference --runs "$drawn/none" --out "$drawn/out" </dev/null
+done <"$reference/manifest.txt"
+cp "$drawn"/out/*.png "$drawn"/out/*.svg "$drawn"/out/*.md "$reference/"
+"$python" -c 'from importlib.metadata import version
+for name in ("matplotlib", "numpy", "pandas", "pillow", "scipy"):
+    print(f"{name}=={version(name)}")' >"$reference/drawn_with.txt"

@@ -12,7 +12,7 @@ from normbench.config import ConfigError
 from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import looks_of
-from normbench.study.read import experiments, setting, stats
+from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
@@ -32,7 +32,7 @@ def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     order = errors.fillna(100.0).mean(axis=1).sort_values(kind="stable").index
     lost = {(cell.norm, cell.batch) for cell in cells if cell.diverged}
     free = {cell.norm for cell in cells if cell.batch is None}
-    looks = looks_of(list(order))
+    looks = looks_of(list(order), origin.marks(own))
     lacking = missing(own, "all_norms")
     with style.paper():
         figure, axes = layout.new_axes(0.6 + 0.135 * len(order))
@@ -45,7 +45,7 @@ def all_norms(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("batch size (images per worker)")
-        layout.under(figure, _notes(cells, free, lost, lacking))
+        layout.under(figure, "\n".join(filter(None, [_notes(cells, free, lost, lacking), origin.in_words(own)])))
     return Drawing(figure, cells, lacking, remarks, of=setting.filters(own))
 
 

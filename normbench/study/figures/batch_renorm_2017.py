@@ -7,7 +7,7 @@ from normbench.study.figures import lines, training_curves
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.figures.training_curves import Apart, Curve, Panel
-from normbench.study.read import collected, experiments, published
+from normbench.study.read import collected, experiments, origin, published
 from normbench.study.read.belonging import alike
 from normbench.study.read.selection import plain
 from normbench.study.read.stats import METRIC
@@ -23,7 +23,7 @@ def brn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     table = collected.epochs(own)
     table = table.assign(accuracy=100 - table[METRIC], steps=table["images_seen"] / table["sgd_batch"])
     kept = table[labels].map(plain) if labels in table else pd.Series("null", index=table.index)
-    looks = looks_of(wanted.norms)
+    looks = looks_of(wanted.norms, origin.marks(own))
     panels = []
     for k in [*dict.fromkeys([*wanted.swept[labels], *kept])]:
         for batch in wanted.swept["batch"]:

@@ -10,7 +10,7 @@ from normbench.config import ConfigError
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import experiments, setting, stats
+from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
 
@@ -35,7 +35,7 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False) -> D
         raise ConfigError(
             f"no norm in {profile} has runs on the same data, network and batch; {experiments.none_yet('cost')}"
         )
-    looks = looks_of([row["norm"] for row in rows])
+    looks = looks_of([row["norm"] for row in rows], origin.marks(own))
     lacking = [*missing(own, "cost"), *_unmeasured(measured)]
     with style.paper():
         figure, axes = layout.new_panels(1, 2, 2.2, one_scale="y")
@@ -51,7 +51,7 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False) -> D
         layout.legend(figure, [_handle(look) for look in looks.values()], ncols=4)
         where = rows[0]
         text = f"{where['data']}, {where['model']}, {where['batch']} images per worker, on {where['device']}."
-        layout.under(figure, f"{text} {lines.missing_text(lacking)}")
+        layout.under(figure, " ".join(filter(None, [text, lines.missing_text(lacking), origin.in_words(own)])))
     table = pd.DataFrame([_numbers(row) for row in rows]).set_index("norm")
     fill, of = [measure] if lacking else [], setting.filters(own)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, fill=fill, of=of)

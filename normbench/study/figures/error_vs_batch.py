@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from normbench.study.figures import beside, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import published, setting, stats
+from normbench.study.read import origin, published, setting, stats
 from normbench.study.read.experiments import Grid
 from normbench.study.read.missing import missing_cells
 from normbench.study.read.stats import Cell
@@ -32,23 +32,26 @@ def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apar
             axes, their_axes = left.add_subplot(), right.add_subplot()
         else:
             figure, axes = layout.new_axes(2.35)
-        handles = _draw_ours(axes, cells, grid, beneath)
-        notes = _notes(cells, [] if theirs is not None and not cells else lacking, beneath)
+        looks = looks_of(grid.norms, origin.marks(runs))
+        handles = _draw_ours(axes, cells, grid, beneath, looks)
+        notes = [*_notes(cells, [] if theirs is not None and not cells else lacking, beneath), origin.in_words(runs)]
         if apart and theirs is not None:
             more = _draw_theirs_apart(their_axes, theirs)
             handles += [handle for norm, handle in more.items() if all(cell.norm != norm for cell in cells)]
             notes.insert(0, beside.small_print(runs, theirs))
         layout.legend(figure, handles, ncols=5 if apart else 2)
-        layout.under(figure, (" " if apart else "\n").join(notes))
-    return Drawing(figure, cells, lacking, numbers=_numbers(cells, grid), of=setting.filters(runs))
+        layout.under(figure, (" " if apart else "\n").join(filter(None, notes)))
+    numbers = _numbers(cells, grid, origin.marks(runs))
+    return Drawing(figure, cells, lacking, numbers=numbers, of=setting.filters(runs))
 
 
 # ---------------------------------------------------------------------------- parts of the drawing
 
 
-def _draw_ours(axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame | None) -> list[Line2D]:
+def _draw_ours(
+    axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame | None, looks: dict[str, Look]
+) -> list[Line2D]:
     """Our curves over whatever lies beneath, on axes that fit both; returns the legend."""
-    looks = looks_of(grid.norms)
     axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
     scales.batch_axis(axes, grid.batches)
     handles = []
@@ -133,7 +136,7 @@ def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -
     return [text for text in said if text]
 
 
-def _numbers(cells: list[Cell], grid: Grid) -> pd.DataFrame | None:
+def _numbers(cells: list[Cell], grid: Grid, marks: dict[str, str]) -> pd.DataFrame | None:
     """One row per batch size, one column per norm; what serves every batch stands in every row."""
     if not cells:
         return None
@@ -142,4 +145,4 @@ def _numbers(cells: list[Cell], grid: Grid) -> pd.DataFrame | None:
     batches: list[int | None] = [*sorted({cell.batch for cell in cells if cell.batch}, reverse=True)] or [None]
     rows = [[texts.get((norm, batch), texts.get((norm, None), "missing")) for norm in norms] for batch in batches]
     index = pd.Index([str(batch or "any") for batch in batches], name="images per worker")
-    return pd.DataFrame(rows, index=index, columns=norms)
+    return pd.DataFrame(rows, index=index, columns=[norm + marks.get(norm, "") for norm in norms])

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look
-from normbench.study.read import experiments, setting, stats
+from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
 from normbench.study.read.stats import METRIC, Summary
@@ -43,9 +43,8 @@ def draw(
         scales.value_axis(axes, stats.ends([summary for _, _, line in found for summary in line.values()]))
         layout.legend(figure, handles)
         spread = any(summary.n > 1 for _, _, line in found for summary in line.values())
-        layout.under(
-            figure, "\n".join(filter(None, ["Mean ± sd over n seeds." if spread else "", lines.missing_text(lacking)]))
-        )
+        said = ["Mean ± sd over n seeds." if spread else "", lines.missing_text(lacking), origin.in_words(own)]
+        layout.under(figure, "\n".join(filter(None, said)))
     table = pd.DataFrame({label: {f"{at:g}": stats.mean_sd(s) for at, s in line.items()} for _, label, line in found})
     table = table.reindex([f"{at:g}" for at in xs]).astype(object).fillna("missing").rename_axis(x.partition(" (")[0])
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, of=setting.filters(own))

@@ -6,10 +6,10 @@ from matplotlib.ticker import MaxNLocator
 from normbench.records import FINISHED
 from normbench.study.figures import layout, lines, style, training_curves
 from normbench.study.figures.drawing import Drawing
-from normbench.study.figures.looks import Look, look_of, looks_of, shades
+from normbench.study.figures.looks import Look, looks_of, shades
 from normbench.study.figures.reproduction import reproduce
 from normbench.study.figures.training_curves import Apart, Curve, Panel, Points
-from normbench.study.read import collected, experiments, probes, published, setting
+from normbench.study.read import collected, experiments, origin, probes, published, setting
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import METRIC
@@ -34,7 +34,7 @@ def gn_fig4(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """
     own, remarks, alone = _curves_of(runs, "gn_fig4", strict)
     norms = experiments.read("gn_fig4").norms
-    looks = looks_of(norms)
+    looks = looks_of(norms, origin.marks(own))
     table = collected.epochs(own)
     theirs = _of_paper("group_norm_2018", "Table 1").assign(at=LAST)
     logged = published.at_epochs(_of_paper("group_norm_reproduction"))
@@ -67,16 +67,15 @@ def gn_fig5(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         [(theirs[(theirs["norm"] == norm) & (theirs["batch"] == batch)], look) for batch, look in looks.items()]
         for norm in norms
     ]
-    titles = [look_of(norm).name for norm in norms]
-    beneath, apart = _placed(own, points, theirs, titles)
+    beneath, apart = _placed(own, points, theirs, [look.name for look in looks_of(norms).values()])
     panels, free = [], False
-    for norm, title, of_paper in zip(norms, titles, beneath, strict=True):
+    for (norm, named), of_paper in zip(looks_of(norms, origin.marks(own)).items(), beneath, strict=True):
         of_norm = table[table["norm"] == norm]
         curves = [Curve(of_norm[of_norm["batch"] == batch], look) for batch, look in looks.items()]
         if of_norm["batch_free"].any():
             curves.append(Curve(of_norm[of_norm["batch_free"]], ANY))
             free = True
-        panels.append(Panel(title, curves, of_paper))
+        panels.append(Panel(named.name, curves, of_paper))
     handles = [lines.handle(look, look.name) for look in looks.values()]
     handles += [lines.handle(ANY, ANY.name)] if free else []
     handles += [training_curves.grey("published")] if not alone and apart is None else []
@@ -93,6 +92,7 @@ def gn_fig6(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     """
     probed, own, remarks = probes.probed_runs(runs, "gn_fig6", strict)
     norms = [norm for norm in experiments.read("gn_fig6").norms if norm in set(probed["norm"])]
+    names = looks_of(norms, origin.marks(probed))
     looks = shades([f"{percentile} %" for percentile in PERCENTILES])
     lacking = missing(own, "gn_fig6")
     with style.paper():
@@ -103,14 +103,15 @@ def gn_fig6(runs: pd.DataFrame, strict: bool = False) -> Drawing:
             for percentile, look in zip(PERCENTILES, looks, strict=True):
                 values = found["percentiles"].map(lambda row, p=percentile: row.get(p))
                 ax.plot(found["epochs"], values, color=look.color, linestyle=look.line, linewidth=0.8)
-            ax.set_title(look_of(norm).name, fontsize=7.5)
+            ax.set_title(names[norm].name, fontsize=7.5)
             ax.set_xlabel("epoch")
             ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             ax.yaxis.set_major_locator(MaxNLocator(5))
             ax.tick_params(labelsize=6.5)
         axes[0].set_ylabel("input of the norm")
         layout.legend(figure, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
-        layout.under(figure, f"{probes.layer_in_words(probed)} {lines.missing_text(lacking)}")
+        said = [probes.layer_in_words(probed), lines.missing_text(lacking), origin.in_words(probed)]
+        layout.under(figure, " ".join(filter(None, said)))
     return Drawing(figure, missing=lacking, remarks=remarks, of=setting.filters(own))
 
 

@@ -1,7 +1,7 @@
 """How each norm looks in every figure: its colour, marker, line and name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import matplotlib
@@ -66,11 +66,12 @@ _SHADE_MARKERS = ("o", "s", "^", "D", "v", "P")
 _SHADE_LINES: tuple[LineStyle, ...] = (_SOLID, _DASH, _DOTDASH, _SHORT, _DOT, _LONG)
 
 
-def looks_of(labels: list[str]) -> dict[str, Look]:
+def looks_of(labels: list[str], marks: Mapping[str, str] | None = None) -> dict[str, Look]:
     """The look of each norm label.
 
     A label without a look of its own (gn-groups8, a new norm) gets a spare one, by its place among
-    such labels in alphabetical order.
+    such labels in alphabetical order. marks: what follows the names of some, as origin.marks has
+    it.
     """
     found: dict[str, Look] = {}
     strangers = sorted({label for label in labels if label not in _LOOKS})
@@ -80,7 +81,9 @@ def looks_of(labels: list[str]) -> dict[str, Look]:
         color = _SPARE_COLORS[place % len(_SPARE_COLORS)]
         marker = _SPARE_MARKERS[place % len(_SPARE_MARKERS)]
         found[label] = Look(color, marker, _DOTDASH, f"{known} {options}".strip())
-    return {label: _LOOKS[label] if label in _LOOKS else found[label] for label in labels}
+    looks = {label: _LOOKS[label] if label in _LOOKS else found[label] for label in labels}
+    marked = {label: mark for label, mark in (marks or {}).items() if label in looks}
+    return looks | {label: replace(looks[label], name=looks[label].name + mark) for label, mark in marked.items()}
 
 
 def look_of(label: str) -> Look:

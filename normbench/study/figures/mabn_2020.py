@@ -8,7 +8,7 @@ from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, look_of
 from normbench.study.figures.reproduction import reproduce
-from normbench.study.read import probes, setting
+from normbench.study.read import origin, probes, setting
 from normbench.study.read.missing import missing
 
 # Fields of a probe, and what the paper calls them; y is the layer's output before gamma and beta.
@@ -52,7 +52,8 @@ def mabn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
             lines.handle(Look(look.color, "", "-", ""), f"{batch} images", False) for batch, look in looks.items()
         ]
         layout.legend(figure, handles[::-1], ncols=3)
-        layout.under(figure, f"{probes.layer_in_words(probed)} Channel 0 of worker 0. {lines.missing_text(lacking)}")
+        said = [probes.layer_in_words(probed), "Channel 0 of worker 0.", lines.missing_text(lacking)]
+        layout.under(figure, " ".join(filter(None, [*said, origin.in_words(probed)])))
     of = setting.filters(own)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=_spreads(probed, sizes), of=of)
 

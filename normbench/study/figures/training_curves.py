@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from normbench.study.figures import beside, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look
-from normbench.study.read import experiments, setting
+from normbench.study.read import experiments, origin, setting
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import METRIC
 
@@ -76,9 +76,8 @@ def draw(
         n = " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
         spread = f"Mean ± sd over {n} seeds." if counts and counts[-1] > 1 else ""
         protocols = beside.small_print(own, apart.theirs) if apart else ""
-        layout.under(
-            figure, " ".join(filter(None, [spread, protocols, source, "" if alone else lines.missing_text(lacking)]))
-        )
+        said = [spread, protocols, source, "" if alone else lines.missing_text(lacking), origin.in_words(own)]
+        layout.under(figure, " ".join(filter(None, said)))
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x), of=setting.filters(own))
 
 

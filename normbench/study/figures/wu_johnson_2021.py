@@ -10,7 +10,7 @@ from normbench.study.figures import beside, layout, lines, scales, style, traini
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.figures.training_curves import Curve, Panel
-from normbench.study.read import collected, experiments, published, setting, stats
+from normbench.study.read import collected, experiments, origin, published, setting, stats
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
@@ -55,7 +55,8 @@ def wj_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         citation = "" if apart else f"{'Grey: ' if means else ''}{published.CITATIONS['wu_johnson_2021']}."
         spread = "Mean ± sd over n seeds." if any(summary.n > 1 for summary in means) else ""
         said = [beside.small_print(done, theirs, (FROZEN,)) if apart else "", citation, spread]
-        layout.under(figure, "\n".join(filter(None, [*said, "" if done.empty else lines.missing_text(lacking)])))
+        said += ["" if done.empty else lines.missing_text(lacking), origin.in_words(done)]
+        layout.under(figure, "\n".join(filter(None, said)))
     numbers = _numbers(found, batches) if means else None
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
 

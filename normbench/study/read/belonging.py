@@ -8,6 +8,7 @@ import pandas as pd
 from normbench.records import STATES
 from normbench.study.read import experiments
 from normbench.study.read.experiments import Experiment, Product
+from normbench.study.read.origin import deciding, is_yours
 from normbench.study.read.selection import ANY_BATCH, largest_alike, left_out, plain, setting_free
 
 
@@ -56,8 +57,14 @@ def alike(
 
 def without_variants(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs of norms as they come, not of variants (gn-groups8); all where there is nothing else."""
-    plainly = runs.loc[["-" not in label for label in runs["norm"]]]
-    return plainly if len(plainly) else runs
+    own = is_yours(runs)
+    kept = pd.concat([_plainly(runs[own]), _plainly(runs[~own])]).index  # of each origin by itself
+    return runs[runs.index.isin(kept)]
+
+
+def _plainly(runs: pd.DataFrame) -> pd.DataFrame:
+    found = runs.loc[["-" not in label for label in runs["norm"]]]
+    return found if len(found) else runs
 
 
 def is_of(label: str, wanted: Experiment | Product) -> bool:
@@ -78,13 +85,16 @@ def _of_product(runs: pd.DataFrame, wanted: Product, any_norm: bool) -> tuple[pd
 
 
 def _matching(runs: pd.DataFrame, values: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Of runs that differ in a field those with its value, where any has it; and those fields."""
+    """Of runs that differ in a field those with its value, where any has it; and those fields.
+
+    Beside reference runs it is one of the user's that has to have it.
+    """
     decided = []
     for field, value in values.items():
         match = runs[field].map(plain) == plain(value)
         if field in ANY_BATCH:
             match |= runs["batch_free"]
-        if match.any() and not match.all():
+        if match[deciding(runs).index].any() and not match.all():
             runs = runs[match]
             decided.append(field)
     return runs, decided

@@ -4,6 +4,10 @@ Columns named like a config key hold that field (`recipe.epochs`, `norm.groups`,
 `model.options.width`); `data`, `model`, `recipe` and `protocol` hold the chosen name, `norm` the
 norm's label. A field that is off (None or False) is absent, as in a run's identity. A batch-free
 run under fixed_sgd has no `batch` and no `workers`: it serves every batch.
+
+reference: the runs that normbench comes with stand in both tables too; column `origin` says which
+they are, their path is reference:<identity>, and the folder of runs may be absent where it is the
+default one.
 """
 
 import warnings
@@ -16,12 +20,15 @@ import numpy as np
 import pandas as pd
 
 from normbench.config import ConfigError
-from normbench.study.read import cache, folders, one_run, science
+from normbench.study.read import cache, folders, one_run, reference, science
 from normbench.study.read.folders import Leaf
 from normbench.study.read.one_run import FIRST, Columns
+from normbench.study.read.origin import ORIGIN, REPLACES
+from normbench.study.read.reference import Run
 
 COUNTS = ("batch", "workers", "sgd_batch", "seed")  # whole numbers, some of them absent
 ABOUT_RUN = ("batch_free", "identity", "experiment", "state", "path")  # columns that are no science
+DEFAULT = Path("results/runs")
 
 
 @dataclass(frozen=True)
@@ -44,21 +51,21 @@ class Collected:
     problems: list[Problem]
 
 
-def load(runs: str | Path) -> pd.DataFrame:
+def load(runs: str | Path, reference: bool = False) -> pd.DataFrame:
     """Every epoch of every run under a folder, with the run's fields, state and path as columns.
 
     Folders that are not runs (torn, empty, foreign, of a newer format) are skipped, each with a
     warning that names it. Raises ConfigError where there is no such folder.
     """
-    found = read(runs)
+    found = read(runs, reference)
     for problem in found.problems:
         warnings.warn(f"skipped {problem}", stacklevel=2)
     return found.epochs
 
 
-def runs(folder: str | Path) -> tuple[pd.DataFrame, list[Problem]]:
+def runs(folder: str | Path, reference: bool = False) -> tuple[pd.DataFrame, list[Problem]]:
     """Every run under a folder, one row each, and what was no run; faster than read()."""
-    found = _read(folder, with_epochs=False)
+    found = _read(folder, reference, with_epochs=False)
     return found.runs, found.problems
 
 
@@ -67,23 +74,39 @@ def no_runs() -> pd.DataFrame:
     return _table_of_runs([])
 
 
-def read(folder: str | Path) -> Collected:
+def read(folder: str | Path, reference: bool = False) -> Collected:
     """Everything under a folder of runs; raises ConfigError where there is no such folder."""
-    return _read(folder, with_epochs=True)
+    return _read(folder, reference, with_epochs=True)
 
 
 def epochs(runs: pd.DataFrame) -> pd.DataFrame:
     """The epochs of some runs out of the table of all."""
-    return _table_of_epochs(runs, [one_run.read_epochs(Path(path)) for path in runs["path"]])
+    columns = [
+        reference.epochs(path) if reference.holds(path) else one_run.read_epochs(Path(path)) for path in runs["path"]
+    ]
+    return _table_of_epochs(runs, columns)
 
 
 # ---------------------------------------------------------------------------- folders
 
 
-def _read(folder: str | Path, with_epochs: bool) -> Collected:
+def _read(folder: str | Path, with_reference: bool, with_epochs: bool) -> Collected:
     root = Path(folder)
-    if not root.is_dir():
+    found: list[Run] = []
+    problems: list[Problem] = []
+    if root.is_dir():
+        found, problems = _below(root, with_epochs)
+    elif not with_reference or root != DEFAULT:
         raise ConfigError(f"no folder {root}; make runs with python -m normbench, or point --runs at theirs")
+    if with_reference:
+        found = reference.beside(found, with_epochs)
+    table = _table_of_runs([row for row, _ in found])
+    of_runs = [found[place][1] for place in table.index]
+    return Collected(table, _table_of_epochs(table, of_runs) if with_epochs else pd.DataFrame(), problems)
+
+
+def _below(root: Path, with_epochs: bool) -> tuple[list[Run], list[Problem]]:
+    """The runs below a folder and what is none, read or out of the cache."""
     known = cache.load(root, with_epochs)
     found: list[tuple[Leaf, str, dict[str, Any], Columns]] = []
     problems = []
@@ -106,9 +129,7 @@ def _read(folder: str | Path, with_epochs: bool) -> Collected:
             problems.append(Problem(leaf.path, reason))
     if with_epochs and fresh:
         cache.save(root, (entry for entry in found if cache.settled(entry[0])))
-    table = _table_of_runs([{**row, "path": leaf.path} for leaf, _, row, _ in found])
-    of_runs = [found[place][3] for place in table.index]
-    return Collected(table, _table_of_epochs(table, of_runs) if with_epochs else pd.DataFrame(), problems)
+    return [({**row, "path": leaf.path}, columns) for leaf, _, row, columns in found], problems
 
 
 # ---------------------------------------------------------------------------- tables
@@ -119,9 +140,10 @@ def _table_of_runs(found: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame({name: [row.get(name) for row in found] for name in names})
     if table.empty:
         table = pd.DataFrame(columns=[*FIRST, "lr", *ABOUT_RUN])
+    about = [*ABOUT_RUN[:-1], *(name for name in (ORIGIN, REPLACES) if name in table)]
     settings = [name for name in science.columns(table) if name not in FIRST]
-    results = [name for name in table.columns if name not in {*FIRST, *settings, *ABOUT_RUN, "lr"}]
-    table = table.reindex(columns=[*FIRST, "lr", *sorted(settings), *ABOUT_RUN[:-1], *results, "path"])
+    results = [name for name in table.columns if name not in {*FIRST, *settings, *about, "path", "lr"}]
+    table = table.reindex(columns=[*FIRST, "lr", *sorted(settings), *about, *results, "path"])
     for name in COUNTS:
         table[name] = table[name].astype("Int64")
     table["batch_free"] = table["batch_free"].astype(bool)
@@ -136,7 +158,7 @@ def _table_of_epochs(table: pd.DataFrame, columns: Sequence[Columns]) -> pd.Data
     counts = [len(run["epoch"]) if "epoch" in run else 0 for run in columns]
     names = dict.fromkeys(name for run in columns for name in run)
     own = {name: _joined([run.get(name) for run in columns], counts) for name in names}
-    run_columns = [*science.columns(table), *ABOUT_RUN]
+    run_columns = [*science.columns(table), *ABOUT_RUN, *([ORIGIN] if ORIGIN in table else [])]
     repeated = table[run_columns].take(np.repeat(np.arange(len(table)), counts)).reset_index(drop=True)
     return pd.concat([repeated, pd.DataFrame({n: c for n, c in own.items() if n not in run_columns})], axis=1)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from normbench.records import STATES
+from normbench.study.read.origin import is_yours
 from normbench.study.read.selection import differing, plain, setting_free
 
 # What tells the rows of the grid apart, beside whatever else tells runs apart.
@@ -16,7 +17,7 @@ def grid(runs: pd.DataFrame) -> pd.DataFrame:
 
     Column "any" is of runs that serve every batch. `given` is what the protocol fixes: the workers,
     or the SGD batch. `else` holds the fields that differ between runs which are otherwise in one
-    row, so that unlike runs are never counted together.
+    row, so that unlike runs are never counted together; beside reference runs also the user's.
     """
     runs = runs.assign(given=given(runs), batch=runs["batch"].astype("string").fillna("any"))
     rows = []
@@ -24,6 +25,7 @@ def grid(runs: pd.DataFrame) -> pd.DataFrame:
         telling = differing(like, ("norm", *setting_free(like))) + _norm_options(like)
         other = like[telling].apply(lambda run: " ".join(_said(run)), axis=1)
         rows.append(like.assign(**{"else": other if telling else ""}))
+        rows[-1].loc[is_yours(like), "else"] = (rows[-1]["else"] + " (yours)").str.strip()
     table = pd.concat(rows) if rows else runs.assign(**{"else": ""})
     batches = sorted(set(table["batch"]) - {"any"}, key=int, reverse=True)
     columns = [*batches, *(["any"] if "any" in set(table["batch"]) else [])]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from normbench import records
-from normbench.study.read import experiments, science
+from normbench.study.read import experiments, reference, science
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain, setting_free
 
@@ -57,13 +57,19 @@ def _gaps(like: pd.DataFrame) -> list[Gap]:
 def _typed(runs: pd.DataFrame) -> tuple[str, ...]:
     """What was typed for the first of some runs, less batch and seed, or what follows from it."""
     run = runs.iloc[0]
-    try:
-        recorded: Any = records.read_json(Path(run["path"]) / "env.json")
-        typed = [word for word in recorded["command"] if "=" in word]
-    except (OSError, ValueError, KeyError, TypeError):
-        typed = []
-    chosen = typed or [f"data={run['data']}", f"model={run['model']}", f"norm={run['norm.name']}"]
+    chosen = _command_of(run["path"]) or [f"data={run['data']}", f"model={run['model']}", f"norm={run['norm.name']}"]
     return tuple(word for word in chosen if word.partition("=")[0] not in ("batch", "seed"))
+
+
+def _command_of(path: str) -> list[str]:
+    """The words key=value that were typed for a run; none where that is not recorded."""
+    if reference.holds(path):
+        return shlex.split(reference.line(path).about["command"])
+    try:
+        recorded: Any = records.read_json(Path(path) / "env.json")
+        return [word for word in recorded["command"] if "=" in word]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _command(overrides: tuple[str, ...], batches: list[int | None], seeds: tuple[int, ...]) -> str:

@@ -88,7 +88,11 @@ def _result(result: dict[str, Any]) -> dict[str, Any]:
 
 def read_epochs(path: Path) -> Columns:
     """A run's epochs by column: thousands of dicts kept alive would cost more than the parsing."""
-    rows = _read_rows(path)
+    return by_column(read_rows(path))
+
+
+def by_column(rows: list[dict[str, Any]]) -> Columns:
+    """The rows of a run's epochs by column; raises ValueError for one that holds no such row."""
     for row in rows:
         for name, value in row.items():
             if name in ("epoch", "images_seen") and not _is_number(value):
@@ -99,7 +103,7 @@ def read_epochs(path: Path) -> Columns:
     return {name: _array([row.get(name) for row in rows]) for name in names}
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """records.read_rows, but in half the time: a clean file is parsed as one JSON array."""
     try:
         text = (path / "epochs.jsonl").read_bytes()

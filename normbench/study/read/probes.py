@@ -6,9 +6,14 @@ from typing import Any
 import pandas as pd
 
 from normbench import records
-from normbench.study.read import experiments
+from normbench.study.read import experiments, reference
 from normbench.study.read.belonging import belonging
 from normbench.study.read.selection import largest_alike
+
+
+def rows_of(path: str) -> list[dict[str, Any]]:
+    """The probed steps of a run in its folder, or of a reference run; none where it has none."""
+    return reference.probes(path) if reference.holds(path) else records.read_probes(Path(path))
 
 
 def probed_runs(runs: pd.DataFrame, name: str, strict: bool = False) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -19,7 +24,7 @@ def probed_runs(runs: pd.DataFrame, name: str, strict: bool = False) -> tuple[pd
     """
     own, remarks = belonging(runs, name)
     watched = own[own["probe.layer"].notna()] if "probe.layer" in own else own[:0]
-    probed = watched.loc[[bool(records.read_probes(Path(path))) for path in watched["path"]]]
+    probed = watched.loc[[bool(rows_of(path)) for path in watched["path"]]]
     if probed.empty:
         raise experiments.none_yet(name)
     probed, more = largest_alike(probed, free=("workers", "sgd_batch"), strict=strict)
@@ -32,8 +37,7 @@ def first_seed(runs: pd.DataFrame) -> pd.DataFrame:
     Of one run, since a mean of traces would be none, and the seeds are all alike.
     """
     run = runs.sort_values("seed").iloc[0]
-    rows: list[dict[str, Any]] = records.read_probes(Path(run["path"]))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows_of(run["path"]))
     images = table["images_seen"].max() / table["epoch"].max() if len(table) else 1
     return table.assign(epochs=table["images_seen"] / images)
 

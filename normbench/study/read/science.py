@@ -29,6 +29,11 @@ def columns(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column.split(".")[0] in _TOP]
 
 
+def is_field(key: str) -> bool:
+    """Whether a key as typed, norm or norm.groups, is of what fixes a run's numbers."""
+    return key.split(".")[0] in _TOP and key not in _HARDWARE
+
+
 def fields_of(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """A recorded config's science fields under dotted names; what is off is left out."""
     for name in _TOP:

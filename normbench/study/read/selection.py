@@ -1,7 +1,8 @@
 """Choosing runs by their science fields: by filters, and the largest set that is alike.
 
 largest_alike is the one rule of every figure and table: one trial at another learning rate is left
-out and named, and stops nothing. refuse_unlike is what `--strict` asks for instead.
+out and named, and stops nothing. refuse_unlike is what `--strict` asks for instead. Beside
+reference runs the user's own decide: they are never left out for being fewer.
 """
 
 import shlex
@@ -14,6 +15,7 @@ from normbench.config import ConfigError
 from normbench.hints import nearest
 from normbench.records import FINISHED, STATES
 from normbench.study.read import science
+from normbench.study.read.origin import deciding, is_yours
 
 # Fields without meaning for a batch-free run, which serves every value of them.
 ANY_BATCH = ("batch", "workers")
@@ -113,8 +115,9 @@ def largest_alike(
 
     Alike are runs that differ in the norm, the batch, the seed, what their protocol derives from
     the batch, and the fields `swept` and `free`; and at one norm, batch and swept value in nothing
-    but the seed. The largest has most finished runs; of equals most runs. Of equal sets
-    at one norm and batch it is that of the norm's other batches; else the first.
+    but the seed. The largest has most finished runs of the user's, where these stand beside
+    reference runs; of equals most finished runs; of equals most runs. Of equal sets at one norm
+    and batch it is that of the norm's other batches; else the first.
 
     states: those of the runs that are shown; only these have to be alike.
     strict: runs that differ are refused instead, with a ConfigError that says how to choose.
@@ -153,7 +156,8 @@ def left_out(runs: pd.DataFrame, kept: pd.DataFrame, fields: Sequence[str]) -> l
     said = [f"{text} ({-less})" for less, text in filters]
     more = [f"{len(said) - SAID} more settings"] if len(said) > SAID else []
     fields_more = f" and {len(differ) - SAID} more fields" if len(differ) > SAID else ""
-    what = f"{len(rest)} runs that differ" if len(rest) > 1 else "1 run that differs"
+    whose = "reference " if is_yours(runs).any() and not is_yours(rest).any() else ""
+    what = f"{len(rest)} {whose}runs that differ" if len(rest) > 1 else f"1 {whose}run that differs"
     return [
         f"left out: {what} from these in {', '.join(differ[:SAID])}{fields_more}; "
         f"choose with {', or '.join([*said[:SAID], *more])}"
@@ -171,13 +175,15 @@ def _largest(
         return runs
     around = runs if around is None else around
     told = pd.DataFrame({name: _told(around, name) for name in fields})
-    best, most = runs, (-1, -1, -1)
+    mine, finished = is_yours(runs), runs["state"].isin(FINISHED)
+    best, most = runs, [-1]
     for _, own in told.loc[shown.index].drop_duplicates().iterrows():
         like = pd.Series(True, index=around.index)
         for name in fields:
             like &= (told[name] == own[name]) | (told[name] == ANY)
         alike = like[runs.index]
-        count = (int((alike & runs["state"].isin(FINISHED)).sum()), int(alike.sum()), int(like.sum()))
+        counted = (alike & mine & finished, alike & mine, alike & finished, alike, like)
+        count = [int(members.sum()) for members in counted]
         if count > most:
             best, most = runs[alike], count
     return best
@@ -234,7 +240,7 @@ def _filters(runs: pd.DataFrame, free: Collection[str]) -> list[str]:
     """The fewest filters, in the order of the columns, that leave the most common kind of run."""
     found = []
     while fields := differing(runs, free):
-        common = runs[fields[0]].map(plain).mode().iloc[-1]
+        common = deciding(runs)[fields[0]].map(plain).mode().iloc[-1]
         found.append(f"{fields[0]}={common}")
         runs = runs[runs[fields[0]].map(plain) == common]
     return found

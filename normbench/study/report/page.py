@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from normbench.records import STATES
 from normbench.study.figures.cost import PROFILE
-from normbench.study.read import coverage
+from normbench.study.read import coverage, origin
 from normbench.study.read.collected import Collected
 from normbench.study.read.text import as_lines
 from normbench.study.report import items
@@ -76,6 +76,7 @@ def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str
         not_made=[*not_drawn, *not_filled],
         runs=run_texts(found),
         epochs=len(found.epochs),
+        origins=origin.in_words(runs),
         problems=found.problems,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # ours
         script=Markup(script),  # ours

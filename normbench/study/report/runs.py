@@ -13,8 +13,10 @@ from markupsafe import Markup
 
 from normbench import records
 from normbench.study.figures.looks import looks_of
+from normbench.study.read import reference, science
 from normbench.study.read.collected import Collected
 from normbench.study.read.coverage import given
+from normbench.study.read.origin import ORIGIN, YOURS
 from normbench.study.read.stats import METRIC
 from normbench.study.report import curve_svg
 
@@ -30,6 +32,7 @@ class RunText:
     data: str
     model: str
     norm: str
+    yours: bool  # among reference runs
     batch: str  # images per worker, or "any"
     given: str  # what the protocol fixes
     protocol: str
@@ -66,8 +69,7 @@ def run_texts(found: Collected) -> list[RunText]:
 
 
 def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, color: str) -> RunText:
-    folder = Path(run["path"])
-    config, env = _read(folder, "config.yaml"), _read(folder, "env.json")
+    config, env, failure = _described(run["path"])
     planned = int(run["recipe.epochs"])
     curves = {_name(column): _floats(rows[column]) for column in _shown_columns(rows)}
     epochs = [int(epoch) for epoch in rows["epoch"]] if len(rows) else []
@@ -77,6 +79,7 @@ def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, col
         data=run["data"],
         model=run["model"],
         norm=run["norm"],
+        yours=run.get(ORIGIN) == YOURS,
         batch="any" if run["batch_free"] else str(run["batch"]),
         given=fixed,
         protocol=run["protocol"],
@@ -88,7 +91,7 @@ def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, col
         seconds=_duration(seconds),
         lr=f"{run['lr']:g}",
         commit=str(env.pop("commit", None) or "not recorded"),
-        failure=str(_read(folder, "error.json").get("error", "")) if run["state"] == "failed" else "",
+        failure=failure if run["state"] == "failed" else "",
         spark=curve_svg.spark(next(iter(curves.values()), []), color),
         curve=curve_svg.curve(epochs, curves, planned, color),
         command=shlex.join(map(str, command)) if isinstance(command := env.pop("command", []), list) else "",
@@ -96,6 +99,22 @@ def _run(run: "pd.Series[Any]", anchor: str, fixed: str, rows: pd.DataFrame, col
         environment=_yaml(env),
         path=run["path"],
     )
+
+
+def _described(path: str) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The config and the environment of a run, and the line of its failure.
+
+    Of a reference run there are its science fields, and what its numbers come from.
+    """
+    if not reference.holds(path):
+        folder = Path(path)
+        failure = str(_read(folder, "error.json").get("error", ""))
+        return _read(folder, "config.yaml"), _read(folder, "env.json"), failure
+    line = reference.line(path)
+    config = {name: line.row[name] for name in line.row if science.is_field(name)}
+    env: dict[str, Any] = {name: text for name, text in line.about.items() if text}
+    env["command"] = ["python", "-m", "normbench", *shlex.split(line.about["command"])]
+    return config, env, ""
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

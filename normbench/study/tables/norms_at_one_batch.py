@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from normbench.study.figures.looks import looks_of
-from normbench.study.read import experiments, stats
+from normbench.study.read import experiments, origin, stats
 from normbench.study.read.belonging import alike
 from normbench.study.tables import beside_paper, comparison
 from normbench.study.tables.beside_paper import beside
@@ -22,7 +22,7 @@ def norms_at_one_batch(
     values, (where, same) = beside_paper.by_label(theirs), beside_paper.where(theirs, own)
     ours = {norm: stats.mean_over_seeds(own[own["norm"] == norm]) for norm in wanted.norms}
     rows = []
-    for norm, look in looks_of(wanted.norms).items():
+    for norm, look in looks_of(wanted.norms, origin.marks(own)).items():
         row = {"norm": look.name, **beside(ours[norm], values.get(norm), same)}
         row["ours - BN"] = ours[norm].mean - ours["bn"].mean
         row["published - BN"] = values.get(norm, (math.nan, False))[0] - values.get("bn", (math.nan, False))[0]

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import experiments, setting, stats
+from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
@@ -20,7 +20,7 @@ def summary(runs: pd.DataFrame, strict: bool = False) -> Table:
         raise experiments.none_yet("all_norms")
     batches = experiments.grid("all_norms", own).batches
     cells = stats.against_batch(own)
-    looks = looks_of(list(dict.fromkeys(own["norm"])))
+    looks = looks_of(list(dict.fromkeys(own["norm"])), origin.marks(own))
     rows = [_row(look, [cell for cell in cells if cell.norm == norm], batches) for norm, look in looks.items()]
     numbers, text = (pd.DataFrame(list(side)) for side in zip(*rows, strict=True))
     # The mean decides between equals, and many are: the robustness of every batch-free norm is 0.
@@ -29,6 +29,7 @@ def summary(runs: pd.DataFrame, strict: bool = False) -> Table:
     where = f"{own['model'].iloc[0]} on {own['data'].iloc[0]}, {setting.protocol(own)}"
     words = f"Top-1 error (%) by images per worker, {where}, the most robust norm first, of equals the better; "
     caption = words + comparison.caption("mean", "excess", "robustness", "critical")
+    caption = " ".join(filter(None, [caption, origin.in_words(own)]))
     lacking = missing(own, "all_norms")
     text, numbers, of = text.loc[order].set_index("norm"), numbers.loc[order], setting.filters(own)
     return Table("summary", text, numbers, caption, "all_norms", lacking, remarks, of)
