@@ -17,8 +17,9 @@ def main(arguments: list[str] | None = None) -> None:
     def make(name: str, runs: pd.DataFrame) -> named.Made:
         table = TABLES[name](runs, options.strict)
         written = table.write(Path(options.out))
+        fill = list(dict.fromkeys(line for lines in table.fill.values() for line in lines))
         return named.Made(
-            written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, [], table.of
+            written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, fill, table.of
         )
 
     named.make_all("table", TABLES, options, make)
