@@ -18,9 +18,8 @@ def main(arguments: list[str] | None = None) -> None:
         table = TABLES[name](runs, options.strict)
         written = table.write(Path(options.out))
         fill = list(dict.fromkeys(line for lines in table.fill.values() for line in lines))
-        return named.Made(
-            written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, fill, table.of
-        )
+        notes = [table.caption, *table.remarks]
+        return named.Made(written, table.text, notes, table.missing, table.experiment, fill, table.of, table.sentences)
 
     named.make_all("table", TABLES, options, make)
 

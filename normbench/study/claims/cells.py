@@ -63,7 +63,9 @@ class Shelf:
         own, remarks = largest_alike(self.runs[directly | beside], swept=("eval_stats", "eval_also"))
         refuse_twins(own)
         # of two that were trained alike, the one that was evaluated with the least
-        order = pd.DataFrame({"beside": ~directly[own.index], "also": self._column("eval_also", "null")[own.index].str.len()})
+        order = pd.DataFrame(
+            {"beside": ~directly[own.index], "also": self._column("eval_also", "null")[own.index].str.len()}
+        )
         own = own.loc[order.sort_values(["beside", "also"], kind="stable").index]
         own = own[~own["seed"].duplicated()]
         errors = _errors(own[directly[own.index]], METRIC) | _errors(own[~directly[own.index]], f"{METRIC}_{stats}")

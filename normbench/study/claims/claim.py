@@ -112,12 +112,17 @@ class Claim:
     @property
     def compared(self) -> str:
         """What is subtracted from what; what all cells set alike is said once, behind."""
-        further = [[pair for pair in cell.typed if pair[0].split(".")[0] not in ("norm", "batch")] for cell in self.cells]
+        further = [
+            [pair for pair in cell.typed if pair[0].split(".")[0] not in ("norm", "batch")] for cell in self.cells
+        ]
         shared = [pair for pair in further[0] if all(pair in own for own in further)]
-        said = [cell.words + _in_brackets([p for p in own if p not in shared]) for cell, own in zip(self.cells, further, strict=True)]
+        said = [
+            cell.words + _in_brackets([p for p in own if p not in shared])
+            for cell, own in zip(self.cells, further, strict=True)
+        ]
         left, right = said[: len(self.left)], said[len(self.left) :]
         sides = [side[0] if len(side) == 1 else f"mean of {' and '.join(side)}" for side in (left, right)]
-        return " − ".join(sides) + (f", both with {_listed(shared)}" if shared else "")
+        return " − ".join(sides) + (f", all with {_listed(shared)}" if shared else "")
 
 
 @cache

@@ -128,7 +128,9 @@ def _defaults(conf: Path, data: str, model: str, recipe: str) -> dict[str, Any]:
     network = _yaml(conf / "model" / f"{model}.yaml")
     found = {f"data.{key}": value for key, value in _fields(Data, _yaml(conf / "data" / f"{data}.yaml")).items()}
     found |= {f"model.options.{key}": value for key, value in network.get("options", {}).items()}
-    found |= {f"recipe.{key}": value for key, value in _fields(Recipe, _yaml(conf / "recipe" / f"{recipe}.yaml")).items()}
+    found |= {
+        f"recipe.{key}": value for key, value in _fields(Recipe, _yaml(conf / "recipe" / f"{recipe}.yaml")).items()
+    }
     found |= {key: value for key, value in _fields(Config, {}).items() if key not in OWN}
     return found
 
@@ -137,7 +139,9 @@ def _fields(kind: type, file: dict[str, Any]) -> dict[str, Any]:
     """The science fields of a part of the config that hold plain values, less its name."""
     found = {}
     for f in fields(kind):
-        default = f.default if f.default is not MISSING else f.default_factory() if callable(f.default_factory) else None
+        default = (
+            f.default if f.default is not MISSING else f.default_factory() if callable(f.default_factory) else None
+        )
         value = file.get(f.name, default)
         if f.name != "name" and not f.metadata.get("hardware") and isinstance(value, str | float | int | list | None):
             found[f.name] = value
@@ -151,4 +155,3 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def _spelled(value: Any) -> str:
     return plain(json.dumps(value) if isinstance(value, list) else value)
-

@@ -31,7 +31,7 @@ class Outcome:
     claim: Claim
     verdict: str
     difference: Summary  # n: pairs; NaN in place of a mean and a spread where a side diverged
-    diverged: tuple[int, int]  # pairs that the left, and the right, side lost by diverging
+    diverged: tuple[int, int, int]  # seeds on which the left side alone, the right alone, both did
 
 
 def judge(claim: Claim, left: Sequence[Errors], right: Sequence[Errors]) -> Outcome:
@@ -40,7 +40,8 @@ def judge(claim: Claim, left: Sequence[Errors], right: Sequence[Errors]) -> Outc
     A side of several cells is their mean on each seed that all of them have; it has diverged
     where one of them has.
     """
-    pairs = paired(left, right)
+    everywhere = paired(left, right)
+    pairs = [pair for pair in everywhere if not math.isnan(pair)]
     lost = sum(pair == math.inf for pair in pairs), sum(pair == -math.inf for pair in pairs)
     if any(lost):
         difference = Summary(len(pairs), math.nan, math.nan, math.nan, math.nan)
@@ -49,14 +50,17 @@ def judge(claim: Claim, left: Sequence[Errors], right: Sequence[Errors]) -> Outc
         difference = stats.summarise(pairs)
         sides = {_side(claim, difference.low, difference.high)}
     verdict = sides.pop() if len(sides) == 1 and len(pairs) >= FEWEST else UNDECIDED
-    return Outcome(claim, verdict if all(left) and all(right) else NOT_RUN, difference, lost)
+    verdict = verdict if all(left) and all(right) else NOT_RUN
+    return Outcome(claim, verdict, difference, (*lost, len(everywhere) - len(pairs)))
 
 
 def paired(left: Sequence[Errors], right: Sequence[Errors]) -> list[float]:
-    """Left less right on each seed that all cells have; +-inf where one side alone diverged."""
+    """Left less right on each seed that all cells have.
+
+    inf where the left alone diverged, -inf where the right alone, NaN where both did.
+    """
     seeds = set.intersection(*(set(errors) for errors in (*left, *right)))
-    sides = [(_mean(left, seed), _mean(right, seed)) for seed in sorted(seeds)]
-    return [a - b for a, b in sides if math.isfinite(a) or math.isfinite(b)]
+    return [_mean(left, seed) - _mean(right, seed) for seed in sorted(seeds)]
 
 
 def _mean(cells: Sequence[Errors], seed: int) -> float:

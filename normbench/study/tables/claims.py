@@ -29,8 +29,8 @@ def claims(runs: pd.DataFrame, strict: bool = False) -> Table:
     for claim in asked:
         errors = [shelf.find(cell).errors for cell in claim.cells]
         outcomes.append(judge(claim, errors[: len(claim.left)], errors[len(claim.left) :]))
-        if outcomes[-1].difference.n < FEWEST:
-            lacking, seeds = commands.lacking(claim, errors)
+        lacking, seeds = commands.lacking(claim, errors)
+        if lacking and outcomes[-1].difference.n < FEWEST:
             fill[claim.claim] = commands.commands(lacking, seeds, shared, also)
     counts = Counter(outcome.verdict for outcome in outcomes)
     counted = f"{len(asked)} claims: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
@@ -44,7 +44,7 @@ def claims(runs: pd.DataFrame, strict: bool = False) -> Table:
     numbers = pd.DataFrame([_numbers(outcome, fill.get(outcome.claim.claim, [])) for outcome in outcomes])
     return Table(
         "claims", text, numbers, f"{caption}.", "claims", _missing(outcomes, fill), [counted, *remarks],
-        setting.filters(alike), ("says", "compared"), fill,
+        shared.typed(own_protocol=True), ("says", "compared", "paper"), fill,
     )  # fmt: skip
 
 
@@ -79,25 +79,24 @@ def _text(outcome: Outcome) -> dict[str, str]:
     return {
         "claim": claim.claim,
         "says": claim.says,
-        "paper": f"{CITATIONS[claim.paper]}, {claim.item}",
-        "compared": claim.compared,
+        "verdict": outcome.verdict,
         "published": effect + dagger,
         "ours": _ours(outcome),
         "n": str(outcome.difference.n or ""),
-        "verdict": outcome.verdict,
+        "compared": claim.compared,
+        "paper": f"{CITATIONS[claim.paper]}, {claim.item}",
     }
 
 
 def _ours(outcome: Outcome) -> str:
-    """-1.55 [-2.01, -1.09], or which side diverged on how many of the seeds."""
+    """-1.55 [-2.01, -1.09], and which side diverged on how many of the seeds."""
     found = outcome.difference
-    if any(outcome.diverged):
-        lost = zip(("left", "right"), outcome.diverged, strict=True)
-        return ", ".join(f"{side} diverged on {count} of {found.n} seeds" for side, count in lost if count)
-    if not found.n or outcome.verdict == NOT_RUN:
-        return ""
-    interval = f" [{found.low:+.2f}, {found.high:+.2f}]" if found.n > 1 else ""
-    return f"{found.mean:+.2f}{interval}"
+    sides = zip(("left", "right", "both"), outcome.diverged, strict=True)
+    said = [f"{side} diverged on {count} of {found.n + outcome.diverged[2]}" for side, count in sides if count]
+    if not math.isnan(found.mean):
+        interval = f" [{found.low:+.2f}, {found.high:+.2f}]" if found.n > 1 else ""
+        said.insert(0, f"{found.mean:+.2f}{interval}")
+    return ", ".join(said) or ("" if outcome.verdict == NOT_RUN else "no seed in common")
 
 
 def _numbers(outcome: Outcome, fill: list[str]) -> dict[str, object]:
@@ -120,6 +119,7 @@ def _numbers(outcome: Outcome, fill: list[str]) -> dict[str, object]:
         "n": found.n,
         "left diverged": outcome.diverged[0],
         "right diverged": outcome.diverged[1],
+        "both diverged": outcome.diverged[2],
         "verdict": outcome.verdict,
         "fill": "; ".join(fill),
     }

@@ -32,7 +32,7 @@ class Table:
     experiment: str  # that fills what is missing
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    of: list[str] = field(default_factory=list)  # data and network of the runs in it, as filters
+    of: list[str] = field(default_factory=list)  # what the runs in it are of, as it is typed
     sentences: tuple[str, ...] = ()  # columns of prose: to the left, and in lines of several
     fill: dict[str, list[str]] = field(default_factory=dict)  # by row, commands for what it lacks
 
