@@ -164,7 +164,7 @@ def test_the_table_counts_its_verdicts_and_its_caption_defines_them(
     )
     for word in ("agrees:", "disagrees:", "undecided:", "not run:", "95 % t-interval", "diverged", "recalled"):
         assert word in made.caption
-    assert "bn_2_above_32" not in " ".join(made.missing)
+    assert not {"bn_2_above_32", "bn_2_above_32 (3 of 3 seeds)"} & set(made.missing)
     assert "gn_below_bn_at_2 (1 of 3 seeds)" in made.missing
 
 
@@ -196,7 +196,9 @@ def finished(root: Path, overrides: list[str], error: float = 5.0) -> None:
     """The folders of runs that these overrides make, as if they had been trained."""
     for run in runs_of(overrides, files=False):
         folder = root / run.folder.relative_to(run.out)
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.exists():  # one cell may be another under this protocol
+            continue
+        folder.mkdir(parents=True)
         records.write_config(folder, run.description())
         row = {f"top1_error_pct_{stats}": error for stats in run.eval_also or ()}
         records.append_row(folder, {"epoch": 1, "images_seen": 8000, "top1_error_pct": error, **row})
@@ -232,7 +234,9 @@ def test_what_is_lacking_is_found_once_its_command_has_run(setting: list[str], t
         assert words[:4] == ["python", "-m", "normbench", "-m"]
         finished(tmp_path, words[4:])
     trained = shelf(tmp_path)
-    assert trained.common == here.common
+    # a field that no run has on is no column yet
+    on = {key: value for key, value in trained.common.fields.items() if value != "null" or key in here.common.fields}
+    assert on == here.common.fields
     for name in TRICKY:
         for cell in BY_NAME[name].cells:
             assert sorted(trained.find(cell).errors) == [0, 1, 2], (name, str(cell), lines)
