@@ -29,7 +29,8 @@ class Made:
     missing: list[str]  # in words
     experiment: str  # that fills what is missing,
     fill: list[str]  # with these further commands
-    of: list[str]  # data and network of the runs in it, as filters
+    of: list[str]  # what the runs in it are of, data and network first, as it is typed
+    sentences: Collection[str] = ()  # columns of prose
 
 
 def parser(kind: str, names: Collection[str], description: str) -> argparse.ArgumentParser:
@@ -61,7 +62,7 @@ def make_all(
     for name in asked:
         made = make(name, runs)
         if made.numbers is not None:
-            console.print(_as_text(name, made.numbers))
+            console.print(_as_text(name, made.numbers, made.sentences))
         for note in made.notes:
             console.print(note, markup=False)
         if made.missing:
@@ -91,11 +92,11 @@ def runs_of(folder: str, filters: list[str], reference: bool = False) -> pd.Data
     return select(runs, filters) if len(runs) else runs
 
 
-def _as_text(title: str, numbers: pd.DataFrame) -> Table:
+def _as_text(title: str, numbers: pd.DataFrame, sentences: Collection[str]) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column(str(numbers.index.name or ""), justify="right")
-    for heading in numbers.columns:
-        table.add_column(str(heading), justify="right")
+    table.add_column(str(numbers.index.name or ""), justify="right", overflow="fold")
+    for heading in map(str, numbers.columns):
+        table.add_column(heading, justify="left" if heading in sentences else "right", overflow="fold")
     for at, row in zip(numbers.index, numbers.itertuples(index=False), strict=True):
         table.add_row(str(at), *map(str, row))
     return table

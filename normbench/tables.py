@@ -17,9 +17,9 @@ def main(arguments: list[str] | None = None) -> None:
     def make(name: str, runs: pd.DataFrame) -> named.Made:
         table = TABLES[name](runs, options.strict)
         written = table.write(Path(options.out))
-        return named.Made(
-            written, table.text, [table.caption, *table.remarks], table.missing, table.experiment, [], table.of
-        )
+        fill = list(dict.fromkeys(line for lines in table.fill.values() for line in lines))
+        notes = [table.caption, *table.remarks]
+        return named.Made(written, table.text, notes, table.missing, table.experiment, fill, table.of, table.sentences)
 
     named.make_all("table", TABLES, options, make)
 

@@ -1,4 +1,7 @@
-"""The papers' numbers: results/published/*.csv, one row per number. None of them stands in code."""
+"""The papers' numbers: results/published/*.csv, one row per number. None of them stands in code.
+
+What the papers claim of such numbers is another table, CLAIMS, which study/claims reads.
+"""
 
 from functools import cache
 
@@ -7,6 +10,7 @@ import pandas as pd
 from normbench import paths
 from normbench.config import ConfigError
 
+CLAIMS = "claims.csv"
 COLUMNS = (
     "paper",  # group_norm_2018
     "item",  # table or figure of the paper
@@ -36,13 +40,16 @@ CITATIONS = {
     "switchable_norm_2019": "Luo et al. 2019",
     "wu_johnson_2021": "Wu & Johnson 2021",
     "cross_iteration_bn_2021": "Yao et al. 2021",
+    "batch_group_norm_2020": "Zhou et al. 2020",
+    "evalnorm_2019": "Singh & Shrivastava 2019",
+    "megdet_2018": "Peng et al. 2018",
 }
 
 
 @cache
 def _everything() -> pd.DataFrame:
     tables = []
-    for path in sorted(paths.published().glob("*.csv")):
+    for path in sorted(path for path in paths.published().glob("*.csv") if path.name != CLAIMS):
         # norm "none" is a norm, not a missing value
         table = pd.read_csv(path, keep_default_na=False, na_values={"batch": [""], "workers": [""]})
         if tuple(table.columns) != COLUMNS:

@@ -32,6 +32,8 @@ class Item:
     wide: bool = False  # more than a column of a paper
     notes: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)  # that fill what is missing
+    sentences: tuple[str, ...] = ()  # columns of prose
+    fill: dict[str, list[str]] = field(default_factory=dict)  # by row, what trains what it lacks
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,11 @@ def _table(data: str, model: str, table: Table) -> Item:
         model=model,
         numbers=_text(table.text),
         notes=_notes(table.remarks, table.missing),
-        commands=_commands(table.experiment, data, model) if table.missing else [],
+        commands=experiments.commands(table.experiment, table.of or [f"data={data}", f"model={model}"])
+        if table.missing
+        else [],
+        sentences=table.sentences,
+        fill=table.fill,
     )
 
 

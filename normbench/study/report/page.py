@@ -23,6 +23,7 @@ from normbench.study.report import items
 from normbench.study.report.runs import run_texts
 
 TEMPLATES = Path(__file__).parent / "templates"
+CLAIMS = "claims"  # the table that has a section of its own
 KEYS = ("data", "model", "norm")  # what a reader of the page can filter by; the norm by its name
 
 
@@ -72,7 +73,8 @@ def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str
         choices={key: sorted(set(_names(runs[key]) if key == "norm" else runs[key])) for key in KEYS},
         grids=list(grids(runs)),
         figures=figures,
-        tables=tables,
+        claims=[item for item in tables if item.name == CLAIMS],
+        tables=[item for item in tables if item.name != CLAIMS],
         not_made=[*not_drawn, *not_filled],
         runs=run_texts(found),
         epochs=len(found.epochs),

@@ -13,6 +13,7 @@ _TEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "≥": r"$\geq$", "†": r"\dag{}", "−": "$-$",
 }  # fmt: skip
 ONE_COLUMN = 45  # letters
+SENTENCE = r"p{7cm}"
 FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "\n"
 
 
@@ -31,7 +32,9 @@ class Table:
     experiment: str  # that fills what is missing
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    of: list[str] = field(default_factory=list)  # data and network of the runs in it, as filters
+    of: list[str] = field(default_factory=list)  # what the runs in it are of, as it is typed
+    sentences: tuple[str, ...] = ()  # columns of prose: to the left, and in lines of several
+    fill: dict[str, list[str]] = field(default_factory=dict)  # by row, commands for what it lacks
 
     def write(self, folder: Path) -> list[Path]:
         """<name>.md, .csv and .tex: the same numbers, the same bytes."""
@@ -45,10 +48,12 @@ class Table:
         return written
 
     def markdown(self) -> str:
-        rows = [[str(self.text.index.name), *map(str, self.text.columns)], ["---", *["---:"] * len(self.text.columns)]]
+        sides = ["---" if head in self.sentences else "---:" for head in self.text]
+        rows = [[str(self.text.index.name), *map(str, self.text.columns)], ["---", *sides]]
         rows += [[str(at), *map(str, texts)] for at, texts in self._rows()]
         body = "".join("| " + " | ".join(_md(text) for text in row) + " |\n" for row in rows)
-        return f"{body}\n{self.caption}\n"
+        fill = "".join(f"- {_md(row)}: `{line}`\n" for row, lines in self.fill.items() for line in lines)
+        return f"{body}\n{self.caption}\n" + (f"\nWhat trains the rest:\n\n{fill}" if fill else "")
 
     def latex(self) -> str:
         """No wider than its line, or across both columns; needs booktabs and graphicx."""
@@ -60,12 +65,15 @@ class Table:
             columns=[tex(column) for column in self.text.columns],
         ).reset_index()
         body: str = escaped.style.hide(axis="index").to_latex(
-            hrules=True, column_format="l" + "r" * len(self.text.columns), caption=tex(self.caption),
+            hrules=True, column_format="l" + "".join(map(self._side, self.text)), caption=tex(self.caption),
             label=f"tab:{self.name}", position="t", position_float="centering", environment="table*" if wide else "table",
         )  # fmt: skip
         return body.replace(r"\begin{tabular}", FITTED + r"\begin{tabular}").replace(
             r"\end{tabular}", r"\end{tabular}}"
         )
+
+    def _side(self, head: object) -> str:
+        return SENTENCE if head in self.sentences else "r"
 
     def _rows(self) -> list[tuple[object, tuple[object, ...]]]:
         return list(zip(self.text.index, self.text.itertuples(index=False, name=None), strict=True))
