@@ -88,6 +88,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
             optimizer.zero_grad(set_to_none=True)
             watch.step(epoch, step)
             if step % run.checkpoint_steps == 0 and step < steps:
+                probe.forget()
                 here = position(epoch, step, sums)
                 if _finite(here, model):  # one that is not would leave nothing to look into
                     checkpoint.save(folder, here, model, optimizer, scaler, run.identity)
@@ -115,6 +116,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
             records.append_row(folder, row)
         done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
         checkpoint.save(folder, done, model, optimizer, scaler, run.identity)
+        probe.forget()
         watch.row(row)
     return "done"
 
