@@ -79,11 +79,9 @@ def test_a_rate_at_which_a_seed_diverged_has_a_cross_and_is_never_the_best(root:
     assert [list(map(float, line.get_xdata())) for line in cbn.lines if line.get_marker() == "x"] == [[0.4]]
     numbers = drawing.numbers
     assert numbers is not None
-    assert numbers.loc["CBN at 2"].to_dict() == {
-        "0.05": "5.25 ± 0.07 (2)", "0.1": "6.05 ± 0.07 (2)", "0.4": "1.00 (1) 1 diverged", "best lr": "0.05",
-        "recipe's lr costs": numbers.loc["CBN at 2", "recipe's lr costs"],
-    }  # fmt: skip
-    assert list(numbers.index) == ["BN at 32", "BN at 2", "CBN at 2", "GN, any batch"] or len(numbers) == 4
+    assert list(numbers.index) == ["BN at 32", "BN at 2", "CBN at 2", "GN, any batch"]
+    shown = ["5.25 ± 0.07 (2)", "6.05 ± 0.07 (2)", "1.00 (1) 1 diverged", "0.05"]
+    assert list(numbers.loc["CBN at 2", ["0.05", "0.1", "0.4", "best lr"]]) == shown
 
 
 def test_what_the_recipes_rate_costs_is_the_difference_to_the_best(make_run: Any, tmp_path: Path) -> None:
