@@ -76,9 +76,9 @@ class Norm(nn.Module):
         return self.weight, self.bias
 
     def carried(self) -> tuple[Tensor, Tensor] | None:
-        """What the next step pools with its own batch, of a norm that carries a window of batches on.
+        """What the next step pools with its own batch; None for a norm that carries no batches on.
 
-        Worker 0's means of x and of x^2, (past batches, C) each, the newest first. None for others.
+        Worker 0's means of x and of x^2, (past batches, C) each, the newest first.
         """
         return None
 

@@ -220,7 +220,7 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
         return theta if self.through_window else theta.detach()
 
     def carried(self) -> tuple[Tensor, Tensor] | None:
-        """In the burn-in too, in which they do not count yet; of a slot not yet written, nothing."""
+        """In the burn-in too, in which they do not count yet; zeros for a slot not yet written."""
         slots = self.window - 1
         if slots == 0:
             return None

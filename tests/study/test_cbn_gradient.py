@@ -59,12 +59,12 @@ def test_the_errors_stand_over_the_windows_with_bn_as_a_level(root: Path) -> Non
     assert ([8], [1.0]) in lines(drawing, "2 images")  # the cross of what diverged, on the upper edge
     numbers = drawing.numbers
     assert numbers is not None
-    assert list(numbers.loc["8 at 2"]) == ["", "8.50 (1)", "missing", "1 diverged"]
+    assert list(numbers.loc["8 at 2"]) == ["7.05 ± 0.07 (2)", "8.50 (1)", "missing", "1 diverged"]
     assert numbers.loc["4 at 4", "CBN"] == "6.05 ± 0.07 (2)"
 
 
 def test_the_lengths_are_geometric_means_over_layers_and_means_over_seeds_of_one_window(root: Path) -> None:
-    found = lines(draw(root), "length of the filters")
+    found = lines(draw(root), "filters")
     epochs = [25 * 2 / 75, 50 * 2 / 75, 2.0]
     epochs = [round(epoch, 6) for epoch in epochs]
     assert (epochs, [2.0, 4.0, 6.0]) in found  # BN, and CBN through the window
@@ -90,6 +90,6 @@ def test_runs_without_probes_have_their_errors_drawn_and_nothing_said_of_a_share
         make_run(tmp_path, f"cbn-window{window}", 4, error=6.0 + window, norm__window=window)
     drawing = draw(tmp_path)
     assert ([2, 4], [8.0, 10.0]) in lines(drawing, "4 images")
-    assert all(line == ([], []) for line in lines(drawing, "length of the filters"))
+    assert all(line == ([], []) for line in lines(drawing, "filters"))
     assert drawing.figure._supxlabel is not None
     assert "Share" not in drawing.figure._supxlabel.get_text()

@@ -26,7 +26,7 @@ Kinds = dict[str, pd.DataFrame]  # the runs of BN and of each of WINDOWED
 
 
 def cbn_gradient(runs: pd.DataFrame, strict: bool = False) -> Drawing:
-    """CBN with and without its gradient through the window, and naive CBN: error against the window;
+    """CBN with and without its gradient through the window, and naive CBN: error against it,
     the filters' lengths and the compensation's share through training.
 
     The share is of the mean square; the mean's compensation is exact.
@@ -87,7 +87,7 @@ def _windows(found: Found) -> list[float]:
 
 
 def _of_one_window(kinds: Kinds, batch: int) -> Kinds:
-    """Of the kinds at one batch the runs with the window that most of them have, and those of BN."""
+    """Of the kinds at one batch the runs with the window that most have, and those of BN."""
     at = {kind: own[own["batch"] == batch] for kind, own in kinds.items()}
     windowed = pd.concat([at[kind] for kind in WINDOWED])
     window = float(windowed[WINDOW].mode().iloc[-1])
@@ -121,11 +121,14 @@ def _draw_errors(axes: list[Axes], found: Found, kinds: Kinds) -> None:
 
 
 def _draw_lengths(axes: Axes, inside: Kinds) -> None:
+    heights: list[float] = []
     for kind, own in inside.items():
-        _draw_trace(axes, probes.over_seeds(own, probes.filter_length), LOOKS[kind], "-")
-    axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_title("length of the filters", fontsize=7.5)
+        trace = probes.over_seeds(own, probes.filter_length)
+        _draw_trace(axes, trace, LOOKS[kind], "-")
+        heights += [*trace["mean"]]
+    axes.set_title("filters", fontsize=7.5)
+    axes.set_ylabel("length")
+    scales.value_axis(axes, heights)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
@@ -166,13 +169,13 @@ def _notes(own: pd.DataFrame, inside: Kinds, batch: int, lacking: list[str]) -> 
 
 
 def _numbers(found: Found, kinds: Kinds) -> pd.DataFrame:
-    """A row a batch and window: the error of each; BN's stands at window 1."""
+    """A row a batch and window: the error of each; BN's, which has no window, in every row."""
     rows = {}
     windows = _windows(found)
     for batch, at in found.items():
         level = stats.mean_over_seeds(kinds["bn"][kinds["bn"]["batch"] == batch])
         for k in windows:
-            row = {LOOKS["bn"].name: stats.mean_sd(level)} if k == 1 else {LOOKS["bn"].name: ""}
+            row = {LOOKS["bn"].name: stats.mean_sd(level) or "missing"}
             row |= {LOOKS[kind].name: _in_words(kinds[kind], batch, k, line.get(k)) for kind, line in at.items()}
             rows[f"{k:g} at {batch}"] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("window")

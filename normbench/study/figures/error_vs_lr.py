@@ -17,7 +17,7 @@ from normbench.study.read.stats import Cell
 
 LR = "recipe.lr"
 COLUMNS = 3
-STYLES: tuple[LineStyle, ...] = ("-", (0, (3.0, 1.2)), (0, (1.0, 1.0)))  # from the largest batch to the smallest
+STYLES: tuple[LineStyle, ...] = ("-", (0, (3.0, 1.2)), (0, (1.0, 1.0)))  # the largest batch first
 OF = ("norm", "batch")  # what a line is one of
 Line = dict[float, Cell]  # by learning rate
 Found = dict[tuple[str, int | None], Line]
