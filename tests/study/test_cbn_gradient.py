@@ -73,7 +73,7 @@ def test_the_lengths_are_geometric_means_over_layers_and_means_over_seeds_of_one
 
 
 def test_the_share_is_one_less_what_is_missed_of_what_moved_squared(root: Path) -> None:
-    found = [y for _, y in lines(draw(root), "the compensation's share")]
+    found = [y for _, y in lines(draw(root), "compensation's share")]
     share = ((1 - 0.2**2) + (1 - 0.4**2)) / 2
     assert [round(share, 6)] * 3 in found
     assert [round(0.3**2 / (0.3**2 + 0.4**2), 6)] * 3 in found

@@ -136,7 +136,7 @@ def _draw_shares(axes: Axes, inside: Kinds) -> None:
     for kind in ("cbn", "through"):
         _draw_trace(axes, probes.over_seeds(inside[kind], probes.explained), LOOKS[kind], "-")
         _draw_trace(axes, probes.over_seeds(inside[kind], probes.by_weights), LOOKS[kind], ":")
-    axes.set_title("the compensation's share", fontsize=7.5)
+    axes.set_title("compensation's share", fontsize=7.5)
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel("epoch")
