@@ -60,6 +60,7 @@ def test_a_line_holds_the_statistics_of_worker_0_in_both_passes(tmp_path: Path) 
     lines = records.read_probes(tmp_path)
     assert [(line["step"], line["epoch"], line["images_seen"]) for line in lines] == [(3, 1, 24), (6, 1, 48)]
     assert not layer._forward_hooks
+    assert list(lines[0]["filter_norms"]) == list(models.norm_layers(model))
 
     reference = Explicit(layer)
     model.set_submodule("layer2.0.bn1", reference)
@@ -71,10 +72,16 @@ def test_a_line_holds_the_statistics_of_worker_0_in_both_passes(tmp_path: Path) 
     assert line["var"] == pytest.approx(seen[:, 0].var(), rel=1e-12)
     assert line["grad_mean"] == pytest.approx(grad[:, 0].mean(), rel=1e-9)
     assert line["grad_product"] == pytest.approx((y * grad)[:, 0].mean(), rel=1e-9)
+    theta = model.get_parameter("layer2.0.conv1.weight").detach().numpy()
+    lengths = [np.linalg.norm(one) for one in theta]
+    assert line["filter_norms"]["layer2.0.bn1"] == pytest.approx(np.sqrt(np.mean(np.square(lengths))), rel=1e-12)
+    assert "past_batches" not in line
 
 
-def test_a_probed_run_trains_bit_for_bit_as_one_that_is_not(tiny: list[str]) -> None:
-    probed, plain = (normbench.run([*tiny, *more]) for more in (["probe.layer=last", "probe.every=5"], []))
+@pytest.mark.parametrize("norm", ["bn", "cbn"])
+def test_a_probed_run_trains_bit_for_bit_as_one_that_is_not(norm: str, tiny: list[str]) -> None:
+    watched = ["probe.layer=last", "probe.every=5"]
+    probed, plain = (normbench.run([*tiny, f"norm={norm}", *more]) for more in (watched, []))
     states = [torch.load(r.path / "checkpoint.pt", weights_only=True) for r in (probed, plain)]
     assert all(torch.equal(v, states[1]["model"][k]) for k, v in states[0]["model"].items())
     assert [line["step"] for line in records.read_probes(probed.path)] == [5, 10, 15, 20]
@@ -103,11 +110,12 @@ def test_the_probe_is_a_field_of_the_run_where_it_is_on_and_worker_0_needs_a_bat
     assert not run_of(["norm=gn", "probe.layer=last"]).batch_free
 
 
-def test_two_processes_write_the_records_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("norm", ["brn", "cbn"])
+def test_two_processes_write_the_records_of_one(norm: str, tmp_path: Path) -> None:
     """With all that looks into training or changes its batches, on a layer in which each worker has
     a history.
     """
-    overrides = ["norm=brn", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
+    overrides = [f"norm={norm}", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
     overrides += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
     overrides += ["probe.layer=layer2.0.bn2", "probe.every=4", "data.labels_per_batch=4", "recipe.freeze_from=0.5"]
     overrides += ["eval_stats=batch", "eval_also=[mean,precise]"]
@@ -123,5 +131,6 @@ def test_two_processes_write_the_records_of_one(tmp_path: Path) -> None:
     rows = [[{**row, "seconds": 0} for row in records.read_rows(path)] for path in runs]
     assert rows[0] == [pytest.approx(row, rel=1e-12) for row in rows[1]]
     for a, b in zip(*map(records.read_probes, runs), strict=True):
-        assert a.pop("percentiles") == pytest.approx(b.pop("percentiles"), abs=1e-12)
+        for nested in ("percentiles", "filter_norms"):
+            assert a.pop(nested) == pytest.approx(b.pop(nested), abs=1e-12)
         assert a == pytest.approx(b, abs=1e-12)

@@ -122,7 +122,7 @@ def _same_tensors(a: Any, b: Any) -> bool:
 WATCHED = ["probe.layer=layer2.0.bn2", "probe.every=3", "eval_also=[precise,batch]", "recipe.freeze_from=0.6"]
 
 
-@pytest.mark.parametrize(("norm", "more"), [("bn", WATCHED), ("gn", [])], ids=["bn", "gn"])
+@pytest.mark.parametrize(("norm", "more"), [("bn", WATCHED), ("gn", []), ("cbn", WATCHED)], ids=["bn", "gn", "cbn"])
 def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, more: list[str], tmp_path: Path) -> None:
     overrides = ["data.train_size=2048", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=4"]
     overrides += [f"norm={norm}", "checkpoint_steps=7", "device=cpu", "recipe.label_smoothing=0.1", *more]

@@ -10,12 +10,12 @@ from normbench.config import ConfigError
 from normbench.models.dropout import position_dropout
 from normbench.models.init import initialize
 from normbench.models.stock import build_stock
-from normbench.models.swap import norm_layers, trace
+from normbench.models.swap import convs_before, norm_layers, trace
 
 # so that normbench.models.swap stays the module
 from normbench.models.swap import swap as swap_norms
 
-__all__ = ["build", "norm_layers"]
+__all__ = ["build", "convs_before", "norm_layers"]
 
 
 def build(

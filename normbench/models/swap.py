@@ -80,6 +80,16 @@ def norm_layers(model: nn.Module) -> dict[str, Norm]:
     return {layer: module for layer, module in found if isinstance(module, Norm)}
 
 
+def convs_before(model: nn.Module) -> dict[str, nn.Module]:
+    """The conv or linear layer in front of each of them, by the norm's module path."""
+    network = next(m for m in model.modules() if isinstance(m, fx.GraphModule))
+    return {
+        str(node.target): _module(network, node.all_input_nodes[0])
+        for node in network.graph.nodes
+        if isinstance(module_of(network, node), Norm)
+    }
+
+
 def places(network: fx.GraphModule) -> list[Place]:
     """Every BatchNorm of a traced network, in order; raises ConfigError where no norm can stand."""
     found = []

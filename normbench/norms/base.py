@@ -75,6 +75,13 @@ class Norm(nn.Module):
         assert self.weight is not None and self.bias is not None
         return self.weight, self.bias
 
+    def carried(self) -> tuple[Tensor, Tensor] | None:
+        """What the next step pools with its own batch; None for a norm that carries no batches on.
+
+        Worker 0's means of x and of x^2, (past batches, C) each, the newest first.
+        """
+        return None
+
     def remembered(self) -> Iterator[tuple[str, Tensor, int]]:
         """Name, buffer and axis of the workers for each history that this layer has."""
         for name, axis in self.histories.items():

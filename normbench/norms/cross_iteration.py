@@ -219,6 +219,15 @@ class CrossIterationBatchNorm(NaiveCrossIterationBatchNorm):
         theta = patches.filters(self._site.conv).to(self.past_product.dtype)
         return theta if self.through_window else theta.detach()
 
+    def carried(self) -> tuple[Tensor, Tensor] | None:
+        """In the burn-in too, in which they do not count yet; zeros for a slot not yet written."""
+        slots = self.window - 1
+        if slots == 0:
+            return None
+        newest_first = (self.steps - 1 - torch.arange(slots, device=self.steps.device)).remainder(slots)
+        means, squares = self._compensated()
+        return means[0, newest_first], squares[0, newest_first]
+
     def _compensated(self) -> tuple[Tensor, Tensor]:
         theta = self._theta()
         patch = self.past_patch.view(self.workers, self.window - 1, -1, theta.shape[1])

@@ -62,6 +62,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         return Position(epoch - 1, step, images, time.perf_counter() - began, loss, int(wrong))
 
     def keep(epoch: int, step: int, sums: Tensor) -> None:
+        probe.forget()
         here = position(epoch, step, sums)
         if _finite(here, model):  # one that is not would leave nothing to look into
             checkpoint.save(folder, here, model, optimizer, scaler, run.identity)
@@ -133,6 +134,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         dist.from_rank_0(partial(records.append_row, folder, row))
         done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
         checkpoint.save(folder, done, model, optimizer, scaler, run.identity)
+        probe.forget()
         watch.row(row)
         if any_rank.now(stopping.asked()) and epoch < recipe.epochs:
             raise stopping.Stopped(f"{run.short()} stopped after epoch {epoch}")

@@ -113,15 +113,15 @@ def _mark_diverged(axes: Axes, cells: list[Cell], batches: list[int], looks: dic
     """A cross on the upper edge where runs diverged; their error has no place on the scale."""
     place = axes.get_xaxis_transform()
     for row, cell in enumerate(cell for cell in cells if cell.diverged):
-        color = looks[cell.norm].color
+        look = looks[cell.norm]
         for batch in batches if cell.batch is None else [cell.batch]:
-            axes.plot(batch, 1.0, "x", color=color, transform=place, clip_on=False, markersize=5, markeredgewidth=1.4)
+            lines.diverged(axes, look, batch)
         text = f"{cell.diverged} of {cell.finished} diverged" if cell.over_seeds.n else "diverged"
         at = min(batches) if cell.batch is None else cell.batch
         inwards = 1 if at == max(batches) else -1  # the largest batch stands at the left edge
         axes.annotate(
             text, (at, 1.0), (5 * inwards, 7 * row), place, "offset points", ha="left" if inwards == 1 else "right",
-            va="center", fontsize=6, color=color, annotation_clip=False,
+            va="center", fontsize=6, color=look.color, annotation_clip=False,
         )  # fmt: skip
 
 

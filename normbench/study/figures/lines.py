@@ -27,14 +27,28 @@ def seeds(label: str, found: Sequence[Summary]) -> str:
     return f"{label} (n = {counts[0]})" if len(counts) == 1 else f"{label} (n = {counts[0]} to {counts[-1]})"
 
 
-def points(axes: Axes, look: Look, at: Mapping[float, Summary], xs: Sequence[float]) -> None:
-    """Mean and sd at each x; a hole in the grid stays a hole, with no line across it."""
+def points(
+    axes: Axes, look: Look, at: Mapping[float, Summary], xs: Sequence[float], size: float = 4.5, width: float = 1.4
+) -> None:
+    """Mean and sd at each x; a hole in the grid stays a hole, with no line across it.
+
+    size, width: of the markers and of the line, in points.
+    """
     found = [at.get(x, stats.summarise([])) for x in xs]
     stroke = look.marker in "x12"  # a marker without a face
     axes.errorbar(
         list(xs), [p.mean for p in found], yerr=[0.0 if math.isnan(p.sd) else p.sd for p in found], color=look.color,
-        linestyle=look.line, marker=look.marker, markersize=7 if look.marker == "*" else 4.5, elinewidth=0.9, capsize=2,
-        markeredgecolor=look.color if stroke else "white", markeredgewidth=1.2 if stroke else 0.5, zorder=4,
+        linestyle=look.line, linewidth=width, marker=look.marker, markersize=size + 2.5 * (look.marker == "*"),
+        elinewidth=0.9, capsize=2, markeredgecolor=look.color if stroke else "white",
+        markeredgewidth=1.2 if stroke else 0.5, zorder=4,
+    )  # fmt: skip
+
+
+def diverged(axes: Axes, look: Look, x: float) -> None:
+    """A cross on the upper edge: the error of a run that diverged has no place on the scale."""
+    axes.plot(
+        x, 1.0, "x", color=look.color, transform=axes.get_xaxis_transform(), clip_on=False, markersize=5,
+        markeredgewidth=1.4,
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """What was recorded inside one layer through training: probes.jsonl of the runs of a figure."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +48,49 @@ def layer_in_words(probed: pd.DataFrame) -> str:
     """Which layer of what was probed, and the seed that is shown."""
     layer, model, data = probed[["probe.layer", "model", "data"]].iloc[0]
     return f"{'The last norm' if layer == 'last' else layer} of {model} on {data}, seed {probed['seed'].min()}."
+
+
+# ---------------------------------------------------------------------------- numbers of a line
+
+
+def over_seeds(runs: pd.DataFrame, of: Callable[[dict[str, Any]], float]) -> pd.DataFrame:
+    """Mean and sd over the runs of a number of each line, by epochs, which are fractional.
+
+    Where a run has no such number it does not count; the sd of one run is 0.
+    """
+    found: dict[float, list[float]] = {}
+    for path in runs["path"]:
+        rows = records.read_probes(Path(path))
+        images = max((row["images_seen"] / row["epoch"] for row in rows[-1:]), default=1)
+        for row in rows:
+            value = of(row)
+            if math.isfinite(value):
+                found.setdefault(row["images_seen"] / images, []).append(value)
+    table = pd.DataFrame.from_dict({at: pd.Series(found[at]) for at in sorted(found)}, orient="index", dtype=float)
+    return pd.DataFrame({"mean": table.mean(axis=1), "sd": table.std(axis=1, ddof=1).fillna(0.0)})
+
+
+def watched(runs: pd.DataFrame) -> bool:
+    """Whether any of the runs has probes."""
+    return any(records.read_probes(Path(path)) for path in runs["path"])
+
+
+def filter_length(line: dict[str, Any]) -> float:
+    """The geometric mean over the layers of the root mean square length of their filters."""
+    lengths = [length for length in (line.get("filter_norms") or {}).values() if length]
+    return math.exp(sum(map(math.log, lengths)) / len(lengths)) if lengths else math.nan
+
+
+def explained(line: dict[str, Any]) -> float:
+    """Of what a layer's weights did to the mean squares in its window, the part compensated for.
+
+    1 - sum (true - carried)^2 / sum (true - then)^2, as normbench/train/window.py has them.
+    """
+    moved, missed = line.get("moved_square"), line.get("missed_square")
+    return 1 - (missed / moved) ** 2 if moved and missed is not None else math.nan
+
+
+def by_weights(line: dict[str, Any]) -> float:
+    """What a layer's weights did, squared, beside that and what else lies between two batches."""
+    moved, apart = line.get("moved_square"), line.get("apart_square")
+    return moved**2 / (moved**2 + apart**2) if moved and apart is not None else math.nan

@@ -57,6 +57,13 @@ def protocol(table: pd.DataFrame) -> str:
     return "protocols differ"
 
 
+def recipe_lr(own: pd.DataFrame) -> float | None:
+    """recipe.lr as the yaml of the runs' recipe has it; None for a recipe that is not ours."""
+    name = str(own["recipe"].iloc[0])
+    read = _yaml(paths.conf() / "recipe" / f"{name}.yaml")
+    return float({**asdict(Recipe(name=name)), **read}["lr"]) if read else None
+
+
 # ------------------------------------------------------------------ ours against a paper's
 
 
