@@ -22,11 +22,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.table import Table
 
-from normbench import command, dry, launch, paths, records, slurm, usage
+from normbench import command, dry, launch, paths, records, slurm, stopping, usage
 from normbench.compose import composed, planned, run_of, runs_of, settled
 from normbench.config import ConfigError
 from normbench.execute import execute, finished
-from normbench.hints import one_line
+from normbench.hints import again, one_line
 from normbench.runs import Run
 from normbench.typed import spelled
 
@@ -43,6 +43,8 @@ def main() -> None:
         sys.exit(_guarded(sys.argv[1:]))
     from torch.distributed.elastic.multiprocessing.errors import record
 
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        stopping.follow_the_parent()
     code = record(_guarded)(sys.argv[1:])  # torchrun's report of a rank that fails names the error
     # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's
     # lock for that, and aborts the process where the interpreter is ending: so this one is not
@@ -53,7 +55,16 @@ def main() -> None:
 
 
 def _guarded(arguments: list[str]) -> int:
-    """The exit code: 0; 1 with one line on stderr for what the user can mend; 130 for Ctrl-C."""
+    """The exit code: 0; 1 with one line on stderr for what the user can mend; 130, 143 if stopped.
+
+    130 is Ctrl-C's, 143 SIGTERM's.
+    """
+    with stopping.listening():
+        return _told(arguments)
+
+
+def _told(arguments: list[str]) -> int:
+    """The same, SIGTERM being listened to."""
     try:
         if _many_ranks() and "--dry" in arguments:  # nothing to share: rank 0 says it
             return _dispatch(arguments) if os.environ["RANK"] == "0" else 0
@@ -62,8 +73,12 @@ def _guarded(arguments: list[str]) -> int:
         print(f"normbench: {e}", file=sys.stderr)
         return 1
     except OSError as e:  # a full disk, a folder that cannot be written, a name too long
-        print(f"normbench: {one_line(e)}; nothing was finished, and the same command tries again", file=sys.stderr)
+        print(f"normbench: {again(e)}", file=sys.stderr)
         return 1
+    except stopping.Stopped as e:
+        if os.environ.get("RANK", "0") == "0":
+            print(e.line, file=sys.stderr)
+        return stopping.CODE
     except KeyboardInterrupt:
         print("normbench: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
@@ -134,7 +149,7 @@ def _sweep(overrides: list[str]) -> int:
         if all(map(finished, runs)):  # no engine is asked to do nothing
             print(f"all {len(runs)} cells are finished; overwrite=true trains them anew", flush=True)
         else:
-            with launch.prepared(engine, overrides, runs) as settings:
+            with launch.prepared(engine, overrides, runs) as settings, launch.stopping_its_pool(runs):
                 _hydra_app(["--multirun", *spelled(overrides), *settings])
     finally:
         states = _print_states(runs)
@@ -155,7 +170,9 @@ def job(config: DictConfig) -> str:
     """
     overrides = list(HydraConfig.get().overrides.task)
     launch.claim()
+    launch.join()
     try:
+        stopping.check()
         run = settled(config)
         if slurm.goes_on(run.folder):
             run = replace(run, overwrite=False)
@@ -163,6 +180,11 @@ def job(config: DictConfig) -> str:
     except records.Busy as e:
         print(e, flush=True)
         return "running"
+    except stopping.Stopped as e:
+        if not launch.in_pool():
+            raise
+        print(e.line, file=sys.stderr, flush=True)
+        return "cut"
     except Exception as e:
         print(f"FAILED {' '.join(overrides)}: {one_line(e)}", file=sys.stderr, flush=True)
         if not isinstance(e, ConfigError):
@@ -204,6 +226,7 @@ def _lead(run: Run, overrides: list[str], in_sweep: bool) -> str:
     if _many_ranks():
         from normbench.parallel import dist
 
+        stopping.check()  # before the others are told of one run more
         dist.broadcast((run, overrides))
     return execute(run, overrides, in_sweep=in_sweep).status
 

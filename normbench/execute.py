@@ -1,5 +1,6 @@
 """One run to done: skip what is finished, resume what was cut, train, record."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from normbench import files, records
+from normbench import files, records, stopping
 from normbench.config import ConfigError
 from normbench.hints import one_line
 from normbench.run_checks import check_world_size
@@ -64,20 +65,20 @@ def execute(run: Run, command: list[str], say: bool = True, in_sweep: bool = Fal
     from normbench.parallel import dist
 
     check_world_size(run, dist.world_size())
-    leads = dist.rank() == 0
+    leads, stays = dist.rank() == 0, _there(Path(run.out))
     with ExitStack() as held:
-        if leads:
-            run.folder.mkdir(parents=True, exist_ok=True)
-        if busy := dist.broadcast(_hold(run.folder, held) if leads else None):
+        if busy := dist.from_rank_0(lambda: _hold(run.folder, held, stays)):
             raise records.Busy(busy)
         dist.from_rank_0(lambda: _begin(run))
         try:
             _train(run, command, say and leads)
         except Exception as e:  # an interrupted run is cut, a failing one says why on disk too
+            if stopping.asked():  # what it needs was told to end too: other ranks, loader processes
+                raise stopping.Stopped from e
             if leads and not run.folder.exists():
                 raise ConfigError(f"{run.folder} was removed while the run trained; start it again") from e
             if leads:
-                _record_failure(run, e, in_sweep)
+                _record_failure(run, e, in_sweep, stays)
             raise
     result: Result | None = dist.broadcast(finished(replace(run, overwrite=False)))
     if result is None:
@@ -96,12 +97,19 @@ def _finished_for_all_ranks(run: Run) -> Result | None:
     return result
 
 
-def _hold(folder: Path, held: ExitStack) -> str | None:
-    """Holds the folder for this run; who else does, where somebody does."""
+def _hold(folder: Path, held: ExitStack, stays: Path) -> str | None:
+    """Makes the run's folder and holds it; who else does, where somebody does.
+
+    Where that cannot be, the attempt leaves no folder.
+    """
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         held.enter_context(records.hold(folder))
     except records.Busy as e:
         return str(e)
+    except OSError:
+        _remove_empty(folder, stays)
+        raise
     return None
 
 
@@ -145,26 +153,37 @@ def _agrees(found: Any, value: Any) -> bool:
     return bool(found == (list(value) if isinstance(value, tuple) else value))
 
 
-def _record_failure(run: Run, error: Exception, in_sweep: bool) -> None:
+def _record_failure(run: Run, error: Exception, in_sweep: bool, stays: Path) -> None:
     """Writes error.json; outside a sweep, removes a run that was refused before its first step."""
     kept = records.has_checkpoint(run.folder) or any(
         (run.folder / name).exists() for name in ("epochs.jsonl", "result.json")
     )
     refused = isinstance(error, ConfigError) and not kept
     if refused and not in_sweep:
-        _remove(run.folder, Path(run.out))
+        shutil.rmtree(run.folder)
+        _remove_empty(run.folder.parent, stays)
     else:
         said = {"type": type(error).__name__, "error": one_line(error)}
-        records.write_json(run.folder / "error.json", said)
+        with contextlib.suppress(OSError):  # the disk may be full: then that is the error to be told
+            records.write_json(run.folder / "error.json", said)
 
 
-def _remove(folder: Path, out: Path) -> None:
-    """Removes the folder of a run and the folders above it that it leaves empty."""
-    shutil.rmtree(folder)
-    for parent in folder.parents:
-        if parent == out or any(parent.iterdir()):
+def _there(out: Path) -> Path:
+    """The folder that stays when a run is taken away: `out`, or the first above it that there is."""
+    return next(place for place in (out, *out.parents) if os.path.lexists(place) or place == place.parent)
+
+
+def _remove_empty(folder: Path, stays: Path) -> None:
+    """Removes a folder and those above it that are empty, up to the one that stays."""
+    for place in (folder, *folder.parents):
+        if place == stays:
             return
-        parent.rmdir()
+        try:
+            place.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:  # something is in it, or it cannot be removed
+            return
 
 
 # ---------------------------------------------------------------------------- training
@@ -183,7 +202,7 @@ def _train(run: Run, command: list[str], say: bool) -> None:
     from normbench.progress import Progress
     from normbench.train import checkpoint
     from normbench.train.evaluate import measure_frozen
-    from normbench.train.loop import summary, train
+    from normbench.train.loop import train
     from normbench.train.network import build, chosen_device
     from normbench.train.task import Classification
 
@@ -201,8 +220,8 @@ def _train(run: Run, command: list[str], say: bool) -> None:
     leads, fresh = dist.rank() == 0, dist.broadcast(not records.has_checkpoint(folder))
 
     # ------------------------------------------------------------ begin
-    if leads and fresh:
-        records.write_json(folder / "env.json", environment(device, command, model))
+    if fresh:
+        dist.from_rank_0(lambda: records.write_json(folder / "env.json", environment(device, command, model)))
     if say:
         print(run.headline(images.train_images), flush=True)
     if fresh and (weights := run.norm.options.get("checkpoint")):
@@ -213,24 +232,32 @@ def _train(run: Run, command: list[str], say: bool) -> None:
     # ------------------------------------------------------------ train
     task = Classification(run.recipe.label_smoothing)
     watch = Progress(run, images.train_images, enabled=say)
-    with watch, tracker.build(run, folder, enabled=leads) as mirror:
+    with watch, tracker.build(run, folder, enabled=leads) as mirror, stopping.training():
         watch.tracker = mirror
         try:
             status = train(run, model, task, images, folder, watch)
         except torch.OutOfMemoryError as e:
             raise _out_of_memory(run, dist.world_size()) from e
+        result = dist.from_rank_0(lambda: _end(run, status, task.metric))
         if leads:
-            rows = records.read_rows(folder)
-            epochs = run.recipe.epochs if status == "done" else len(rows)
-            if trouble := records.rows_trouble(folder, epochs):
-                raise ConfigError(f"{folder} was changed while the run trained: {trouble}; start it again")
-            result = summary(status, rows, task.metric)
-            records.write_json(folder / "result.json", result)
             mirror.finish(result)
     if say:
         error = result[task.metric]["median_last5"]
         what = f" {error:.2f} % top-1 error, median of the last 5 epochs" if error is not None else ""
         print(f"{status}:{what}, {folder}", flush=True)
+
+
+def _end(run: Run, status: str, metric: str) -> dict[str, Any]:
+    """Writes result.json, and returns what is in it."""
+    from normbench.train.loop import summary
+
+    rows = records.read_rows(run.folder)
+    epochs = run.recipe.epochs if status == "done" else len(rows)
+    if trouble := records.rows_trouble(run.folder, epochs):
+        raise ConfigError(f"{run.folder} was changed while the run trained: {trouble}; start it again")
+    result = summary(status, rows, metric)
+    records.write_json(run.folder / "result.json", result)
+    return result
 
 
 def _out_of_memory(run: Run, world_size: int) -> Exception:

@@ -1,9 +1,11 @@
 """Files as they may lie on a disk: reading one ends, with what it holds or with a ValueError."""
 
+import contextlib
 import json
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,17 @@ def parse(text: bytes | str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+@contextlib.contextmanager
+def gone_if_it_fails(path: Path) -> Iterator[None]:
+    """Removes what an OSError, a full disk say, leaves of a file that is being written."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
 
 
 def clear(path: Path) -> None:

@@ -23,3 +23,8 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """The first line that is not blank: libraries go on with advice that is not ours."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def again(error: OSError) -> str:
+    """The line for what the machine refused: a full disk, a folder that cannot be written."""
+    return f"{one_line(error)}; nothing was finished, and the same command tries again"

@@ -7,16 +7,18 @@ ray      a Ray cluster, this machine where no other is named: Ray hands out GPUs
 slurm    one job array: Slurm hands out everything (slurm.py)
 """
 
+import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from normbench import slurm
+from normbench import lock, slurm, stopping
 from normbench.config import ConfigError
 from normbench.runs import Run
 
@@ -160,6 +162,46 @@ def _gpus(runs: list[Run]) -> list[str]:
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return ([name.strip() for name in visible.split(",")] if visible else [str(i) for i in range(count)])[:count]
+
+
+# ---------------------------------------------------------------------------- SIGTERM
+
+
+@contextmanager
+def stopping_its_pool(runs: list[Run]) -> Iterator[None]:
+    """While it lasts SIGTERM goes on to joblib's processes, and is answered once none trains."""
+    with stopping.before_the_end(lambda: _stop_pool([run.folder for run in runs])):
+        yield
+
+
+def _stop_pool(folders: list[Path]) -> None:
+    """SIGTERM, once, to each child of this process that holds a folder, until none does."""
+    told: set[int] = set()
+    children = {child.pid for child in multiprocessing.active_children() if child.pid}
+    while holders := children & {
+        found["pid"] for found in map(lock.holder, folders) if found and not found["elsewhere"]
+    }:
+        for pid in holders - told:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        told |= holders
+        time.sleep(0.05)
+
+
+def in_pool() -> bool:
+    """Whether this is one of joblib's processes."""
+    return multiprocessing.current_process().name != "MainProcess"
+
+
+def join() -> None:
+    """Tells a process of joblib's, once, what its parent's end and SIGTERM mean; no-op elsewhere."""
+    if in_pool() and not _joined:
+        _joined.append(True)
+        stopping.listen(at_once=False)  # a process that ends takes the others with it
+        stopping.follow_the_parent()
+
+
+_joined: list[bool] = []
 
 
 # ---------------------------------------------------------------------------- in a job's process

@@ -7,6 +7,7 @@ very file, which dies with its holder; other hosts go by the file's age, and by 
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ STALE_SECONDS = 900.0  # a holder on another host that has not touched its file 
 BEAT_SECONDS = 60.0  # how often a holder touches its file, whatever it is busy with
 # what a killed write leaves
 LEFT_BEHIND = re.compile(r"\.(.+\.(json|jsonl|yaml|pt)|running)\.[0-9]+(-[0-9a-f]+)?")
+
+
+# of Linux's first namespaces of host names and of process numbers, in every boot
+FIRST_NAMESPACES = {"uts": "uts:[4026531838]", "pid": "pid:[4026531836]"}
 
 
 class Busy(RuntimeError):
@@ -39,14 +45,14 @@ def hold(folder: Path) -> Iterator[None]:
     aside = folder / f".running.{os.getpid()}-{secrets.token_hex(4)}"
     mine = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     file = os.fstat(mine)
-    os.register_at_fork(after_in_child=lambda: _close_in_child(mine, file))
+    _held[mine] = file
     try:
         os.write(mine, json.dumps(_myself()).encode())
         _lock(mine)  # before others can see it
         _put(aside, path)
         _sweep(folder)
     except BaseException:
-        os.close(mine)
+        _close(mine)
         raise
     finally:
         aside.unlink(missing_ok=True)
@@ -61,7 +67,7 @@ def hold(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             if os.path.samestat(os.stat(path), file):
                 path.unlink()
-        os.close(mine)
+        _close(mine)
 
 
 def holder(folder: Path, now: float | None = None, locked: bool | None = None) -> dict[str, Any] | None:
@@ -84,6 +90,8 @@ def holder(folder: Path, now: float | None = None, locked: bool | None = None) -
     here = boots[0] == boots[1] if all(boots) else found["host"] == me["host"]
     found["elsewhere"] = not here
     if not here:
+        if all(boots) and me["machine"] and found.get("machine") == me["machine"]:
+            return None  # this very machine has been started anew since
         # a time to come is another clock's, or this one was set back: it must not hold for ever
         dead = abs(age) >= STALE_SECONDS or _job_ended(found.get("job"))
         return None if dead else found
@@ -202,20 +210,50 @@ def _is(handle: int, path: Path) -> bool:
         return False
 
 
-def _close_in_child(handle: int, file: os.stat_result) -> None:
-    """A forked child must not keep the lock: a data loader's process may outlive its parent."""
-    with contextlib.suppress(OSError):
-        if os.path.samestat(os.fstat(handle), file):
-            os.close(handle)
+_held: dict[int, os.stat_result] = {}  # this process's open lock files
+
+
+def _close(handle: int) -> None:
+    del _held[handle]
+    os.close(handle)
+
+
+def _close_in_child() -> None:
+    """A forked child must not keep a lock: a data loader's process may outlive its parent."""
+    for handle, file in _held.items():
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(handle), file):
+                os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _myself() -> dict[str, Any]:
     me: dict[str, Any] = {"host": socket.gethostname(), "job": slurm.this_job()}
-    me |= {"pid": os.getpid(), "started": _started(os.getpid()), "boot": None, "namespace": None}
+    me |= {"pid": os.getpid(), "started": _started(os.getpid()), "boot": None, "namespace": None, "machine": _machine()}
     with contextlib.suppress(OSError):
         me["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         me["namespace"] = os.readlink("/proc/self/ns/pid")
     return me
+
+
+@cache
+def _machine() -> str | None:
+    """A name that is this machine's through all its boots; None in a container, and where none is.
+
+    Containers of one image may share both the id and the host's name: only one that is in the
+    kernel's first namespaces speaks for the machine.
+    """
+    try:
+        if any(os.readlink(f"/proc/self/ns/{kind}") != first for kind, first in FIRST_NAMESPACES.items()):
+            return None
+        number = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    named = f"normbench {socket.gethostname()} {number}"  # the id itself is nobody's business
+    return hashlib.sha256(named.encode()).hexdigest()[:16] if number else None
 
 
 def _started(pid: int) -> str | None:

@@ -26,7 +26,7 @@ class Progress:
         self._enabled = enabled
         self._steps, self._epochs = run.steps_per_epoch(train_images), run.recipe.epochs
         self._sgd_batch = run.sgd_batch
-        self._name = f"{run.data.name} {run.norm.label} b{run.batch} s{run.seed}"
+        self._name = run.short()
         self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None  # when and where this process began to count
         self._error = float("nan")

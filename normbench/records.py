@@ -13,6 +13,7 @@ result.json     last, by rename: its presence means finished
 """
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -38,11 +39,12 @@ CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest, and the
 def write_text(path: Path, text: str) -> None:
     """Writes aside and renames, so a reader sees the old file or the new one, never half of it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "w", encoding="utf-8") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(aside, path)
+    with files.gone_if_it_fails(aside):
+        with open(aside, "w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(aside, path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -152,9 +154,17 @@ def keep(folder: Path, epochs: int, steps: int) -> None:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
+    line = (json.dumps(_numbers(row), allow_nan=False) + "\n").encode()
     with open(path, "ab", buffering=0) as f:
-        f.write((json.dumps(_numbers(row), allow_nan=False) + "\n").encode())
-        os.fsync(f.fileno())
+        end = f.tell()
+        try:
+            if f.write(line) != len(line):  # the disk is full in mid-line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(f.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                f.truncate(end)
+            raise
 
 
 def _numbers(value: Any) -> Any:

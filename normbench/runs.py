@@ -126,6 +126,10 @@ class Run:
         place = Path(self.out) / self.data.name / self.model.label / self.norm.label
         return place / self.split / f"s{self.seed}-{self.identity}"
 
+    def short(self) -> str:
+        """The run in a few words, to begin a line with."""
+        return f"{self.data.name} {self.norm.label} b{self.batch} s{self.seed}"
+
     def headline(self, train_images: int | None = None) -> str:
         """The run and its arithmetic in one line. train_images: the number of them, once known."""
         line = (

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from normbench.config import ConfigError
+from normbench.stopping import Stopped
 
 ALIVE = "RUNNING,COMPLETING,SUSPENDED,STOPPED"  # the states in which a job may still write
 
@@ -101,7 +102,7 @@ def submission(folder: Path) -> Iterator[None]:
             raise ConfigError(f"Slurm refused the sweep: {lines[-1].strip()}") from None
         print(f"Slurm: {lines[0].strip()} {lines[1].strip() if len(lines) > 1 else ''}", flush=True)
         _wait(arrays)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         for array in sorted(_arrays(folder) - before):
             print(f"Slurm's job {array} goes on; scancel {array} ends it", flush=True)
         raise

@@ -4,6 +4,7 @@ for nothing outside.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,39 @@ def tiny(tmp_path: Path) -> list[str]:
     return [*TINY, f"out={tmp_path / 'runs'}"]
 
 
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Counts what a test of tests/faults has really tried, for the table at the end."""
+
+    def count(kind: str, times: int = 1) -> None:
+        record_property("tried", (kind, times))
+
+    return count
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Prints what test_equality.py measured: the largest differences to 1 process with 4 virtual
-    workers.
-    """
+    """Prints how much was tried, and what was measured."""
     reports = [r for state in ("passed", "failed") for r in terminalreporter.getreports(state) if r.when == "call"]
+    _faults(terminalreporter, reports)
+    _equality(terminalreporter, reports)
+
+
+def _faults(terminalreporter: Any, reports: list[Any]) -> None:
+    """How often tests/faults broke something in this session, and with how many tests failing."""
+    counts: dict[str, list[int]] = {}
+    for report in reports:
+        for kind, times in (value for key, value in report.user_properties if key == "tried"):
+            count = counts.setdefault(kind, [0, 0])
+            count[0] += times
+            count[1] += report.failed
+    if counts:
+        terminalreporter.section("faults: how often each was tried in this session")
+        for kind, (times, failed) in sorted(counts.items()):
+            terminalreporter.write_line(f"{kind:32}{times:8}" + (f"   {failed} tests failed" if failed else ""))
+
+
+def _equality(terminalreporter: Any, reports: list[Any]) -> None:
+    """What test_equality.py measured: the largest differences to 1 process with 4 virtual workers."""
     rows = sorted(v for r in reports for k, v in r.user_properties if k == "equality")
     if not rows:
         return

@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVEL = {  # a part imports from its own level and below
     "version": 0, "config": 0, "hints": 0, "paths": 0, "slurm": 0, "files": 0, "lock": 0, "records": 0, "measured": 0,
+    "stopping": 0,
     "plugins": 1, "facts": 1, "class_folders": 1, "typed": 1, "ranges": 1, "checks": 1, "complaints": 1, "runs": 1,
     "settle": 1, "run_checks": 1,
     "compose": 1, "study": 1,
@@ -41,6 +42,7 @@ TORCH_FREE = [
     "files",
     "lock",
     "records",
+    "stopping",
     "measured",
     "plugins",
     "facts",

@@ -4,9 +4,11 @@ The code path for one process is that for eight.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,16 +16,34 @@ import torch.distributed as c10d
 from torch import Tensor
 
 from normbench.config import ConfigError
+from normbench.hints import again
 
 TIMEOUT = timedelta(minutes=30)
 
 
 def start(device: str) -> None:
     """Joins the process group that torchrun's variables describe."""
+    _check_launcher()
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     c10d.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
+
+
+def _check_launcher() -> None:
+    """Raises ConfigError for a rank whose torchrun has gone meanwhile: it would wait for ever.
+
+    torchrun listens before it starts the ranks that are to meet there.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        socket.create_connection(address, timeout=60).close()
+    except ConnectionRefusedError:
+        raise ConfigError(f"no torchrun at {address[0]}:{address[1]} any more; start it again") from None
+    except OSError:
+        return  # whatever else there is with this name or this network: torch says it
 
 
 def stop() -> None:
@@ -46,6 +66,19 @@ def _many() -> bool:
     return c10d.is_available() and c10d.is_initialized()
 
 
+@cache
+def cpu_group() -> c10d.ProcessGroup | None:
+    """A group for messages from CPU to CPU; None, the group of all others, where that is one.
+
+    Every rank calls it.
+    """
+    if c10d.get_backend() == "gloo":
+        return None
+    group = c10d.new_group(backend="gloo")
+    assert isinstance(group, c10d.ProcessGroup)
+    return group
+
+
 def rank() -> int:
     return c10d.get_rank() if _many() else 0
 
@@ -64,13 +97,18 @@ def broadcast(value: Any) -> Any:
 
 
 def from_rank_0(ask: Callable[[], Any]) -> Any:
-    """What rank 0 is answered, on every rank; a ConfigError there is one everywhere."""
+    """What rank 0 is answered, on every rank; a ConfigError there is one everywhere.
+
+    So is an OSError: a full disk, a folder that cannot be written.
+    """
     answer: tuple[Any, str | None] = None, None
     if rank() == 0:
         try:
             answer = ask(), None
         except ConfigError as e:
             answer = None, str(e)
+        except OSError as e:
+            answer = None, again(e)
     value, refused = broadcast(answer)
     if refused is not None:
         raise ConfigError(refused)

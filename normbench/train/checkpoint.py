@@ -51,8 +51,17 @@ def save(
     histories are those of all workers. identity: the run's.
     """
     weights = _with_all_workers(model)
-    if dist.rank() != 0:
-        return
+    dist.from_rank_0(lambda: _write(folder, weights, position, optimizer, scaler, identity))
+
+
+def _write(
+    folder: Path,
+    weights: dict[str, Tensor],
+    position: Position,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    identity: str,
+) -> None:
     state: dict[str, Any] = {
         "model": weights,
         "optimizer": optimizer.state_dict(),
@@ -64,8 +73,11 @@ def save(
     }
     newest, previous = (folder / name for name in records.CHECKPOINTS)
     aside = folder / ".checkpoint.pt"
-    with open(aside, "w+b") as f:
-        torch.save(state, f)
+    with files.gone_if_it_fails(aside), open(aside, "w+b") as f:
+        try:
+            torch.save(state, f)
+        except RuntimeError as e:  # what its archive makes of a disk that is full
+            raise e.__context__ if isinstance(e.__context__, OSError) else e from None
         seal.put(f, position.step)
         f.flush()
         os.fsync(f.fileno())
@@ -169,7 +181,7 @@ def _foreign(run: Run, state: dict[str, Any], steps: int) -> str | None:
     epoch, step, images = (state[key] for key in ("epoch", "step", "images_seen"))
     if not all(type(number) is int for number in (epoch, step, images)):
         return "its position is no number"
-    inside = 0 <= epoch <= run.recipe.epochs and 0 <= step < steps and not (epoch == run.recipe.epochs and step)
+    inside = 0 <= epoch <= run.recipe.epochs and 0 <= step <= steps and not (epoch == run.recipe.epochs and step)
     if not inside or images != (epoch * steps + step) * run.sgd_batch:
         return f"it is of epoch {epoch}, step {step}, image {images}, which this run does not have"
     return None

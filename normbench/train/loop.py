@@ -1,23 +1,26 @@
 """One run's training, from the first step or from where it was cut, to its last record."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from normbench import records
+from normbench import records, stopping
 from normbench.data import Images
 from normbench.parallel import dist
+from normbench.parallel.agree import AnyRank
 from normbench.runs import Run
 from normbench.train import checkpoint, optim, precision
 from normbench.train.checkpoint import Position
 from normbench.train.evaluate import batch_layers, evaluate, evaluate_also, freeze
 from normbench.train.micro import MicroWorkers
 from normbench.train.probe import Probe
-from normbench.train.task import Classification
+from normbench.train.task import Batch, Classification
 
 MEDIAN_EPOCHS = 5  # the GN paper reports the median of the final 5 epochs
 
@@ -33,19 +36,18 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
     """Trains for recipe.epochs, with rows and checkpoints in the folder; "done" or "diverged".
 
     Every rank runs this; rank 0 writes. The result is the same, bit for bit, however often the run
-    was cut.
+    was cut. Raises Stopped at SIGTERM, after the step and with its checkpoint.
     """
     recipe, device = run.recipe, next(model.parameters()).device
     steps = run.steps_per_epoch(data.train_images)
     optimizer = optim.build(run, model)
     scaler = precision.scaler(run, device)
     leads = dist.rank() == 0
-    probe, micro = Probe(run, model, folder), MicroWorkers(run, model)
+    probe, micro, any_rank = Probe(run, model, folder), MicroWorkers(run, model), AnyRank()
 
     # ------------------------------------------------------------ where it stands
     start = checkpoint.resume(run, folder, model, optimizer, scaler, steps) or Position()
-    if leads:
-        records.keep(folder, start.epoch, start.epoch * steps + start.step)
+    dist.from_rank_0(lambda: records.keep(folder, start.epoch, start.epoch * steps + start.step))
     if start == Position():
         checkpoint.save(folder, start, model, optimizer, scaler, run.identity)
     began = time.perf_counter() - start.seconds
@@ -59,6 +61,23 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         images = ((epoch - 1) * steps + step) * run.sgd_batch
         return Position(epoch - 1, step, images, time.perf_counter() - began, loss, int(wrong))
 
+    def keep(epoch: int, step: int, sums: Tensor) -> None:
+        here = position(epoch, step, sums)
+        if _finite(here, model):  # one that is not would leave nothing to look into
+            checkpoint.save(folder, here, model, optimizer, scaler, run.identity)
+
+    def fetched(epoch: int, first: int, sums: Tensor) -> Iterator[tuple[int, Batch]]:
+        """Each step with its images; where SIGTERM ended the loader processes too, what it ends."""
+        batches, step = data.epoch(epoch, run.sgd_batch, dist.rank(), dist.world_size(), first_step=first), first
+        try:
+            for step, batch in enumerate(batches, start=first + 1):
+                yield step, batch
+        except RuntimeError:
+            if not stopping.asked() or dist.world_size() > 1:
+                raise
+            keep(epoch, step, sums)
+            raise stopping.Stopped(f"{run.short()} stopped after epoch {epoch} step {step}") from None
+
     for epoch in range(start.epoch + 1, recipe.epochs + 1):
         first = start.step if epoch == start.epoch + 1 else 0
         # loss and wrong of the epoch's steps
@@ -68,8 +87,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         frozen = recipe.frozen(epochs_done=epoch - 1)
         if frozen:
             freeze(model)
-        batches = data.epoch(epoch, run.sgd_batch, dist.rank(), dist.world_size(), first_step=first)
-        for step, batch in enumerate(batches, start=first + 1):
+        for step, batch in fetched(epoch, first, sums):
             # ------------------------------------------------------------ one training step
             lr = optim.lr_at(recipe, run.lr, epoch - 1 + (step - 1) / steps)
             optim.set_lr(optimizer, lr)
@@ -87,10 +105,11 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
             watch.step(epoch, step)
-            if step % run.checkpoint_steps == 0 and step < steps:
-                here = position(epoch, step, sums)
-                if _finite(here, model):  # one that is not would leave nothing to look into
-                    checkpoint.save(folder, here, model, optimizer, scaler, run.identity)
+            stop = any_rank(stopping.asked())
+            if stop or (step % run.checkpoint_steps == 0 and step < steps):
+                keep(epoch, step, sums)
+            if stop:
+                raise stopping.Stopped(f"{run.short()} stopped after epoch {epoch} step {step}")
 
         # ------------------------------------------------------------ one epoch's row
         here = position(epoch, steps, sums)
@@ -104,18 +123,19 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         row = {
             "epoch": epoch,
             "images_seen": here.images_seen,
-            "lr": lr,
+            "lr": optim.lr_at(recipe, run.lr, epoch - 1 + (steps - 1) / steps),  # of its last step
             "train_loss": here.loss_sum / steps,
             "train_error_pct": task.score(here.wrong_sum, steps * run.sgd_batch),
             task.metric: error,
             **also,
             "seconds": round(time.perf_counter() - began, 3),
         }
-        if leads:
-            records.append_row(folder, row)
+        dist.from_rank_0(partial(records.append_row, folder, row))
         done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
         checkpoint.save(folder, done, model, optimizer, scaler, run.identity)
         watch.row(row)
+        if epoch < recipe.epochs and any_rank.now(stopping.asked()):
+            raise stopping.Stopped(f"{run.short()} stopped after epoch {epoch}")
     return "done"
 
 

@@ -5,6 +5,8 @@ never a wait without end.
 import os
 import shutil
 import socket
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,6 +189,33 @@ def test_16_bit_grey_is_the_8_bit_picture(tmp_path: Path, suffix: str) -> None:
     deep, flat = (np.asarray(decode(str(tmp_path / name))) for name in (f"deep.{suffix}", "flat.png"))
     np.testing.assert_array_equal(deep, flat)
     assert flat.shape == (16, 16, 3)
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray) -> None:
+    """Written by hand, from the PNG specification: Pillow writes no colour of 16 bits."""
+    height, width, channels = pixels.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = (b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4], ids=["grey", "grey, alpha", "colour", "colour, alpha"])
+def test_a_png_of_16_bits_is_the_8_bit_picture(channels: int, tmp_path: Path) -> None:
+    """Exactly where it was made of 8 bits, and within one level for whatever lies between."""
+    path, rng = tmp_path / "deep.png", np.random.default_rng(0)
+    flat = rng.integers(0, 256, (9, 7, channels), dtype=np.uint16)
+    deep = rng.integers(0, 65536, (9, 7, channels), dtype=np.uint16)
+    for pixels, wanted, within in ((flat * 257, flat, 0), (deep, deep / 257, 1)):
+        png_of_16_bits(path, pixels)
+        colours = wanted[..., :3] if channels > 2 else np.repeat(wanted[..., :1], 3, axis=2)
+        assert np.abs(np.asarray(decode(str(path))).astype(float) - colours).max() <= within
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])

@@ -119,7 +119,7 @@ def test_a_holder_of_another_namespace_is_known_by_the_kernels_lock(tmp_path: Pa
 
 
 def test_another_hosts_namesake_is_not_judged_by_its_process_number(tmp_path: Path) -> None:
-    there = {**lock._myself(), "boot": "another", "pid": 2**22 + 1}
+    there = {**lock._myself(), "boot": "another", "machine": None, "pid": 2**22 + 1}
     (tmp_path / "running.json").write_text(json.dumps(there))
     assert records.state(tmp_path) == "running"
     with pytest.raises(records.Busy), records.hold(tmp_path):
@@ -128,6 +128,44 @@ def test_another_hosts_namesake_is_not_judged_by_its_process_number(tmp_path: Pa
     os.utime(tmp_path / "running.json", (ahead, ahead))
     with records.hold(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("machine", ["mine", "another", None])
+def test_what_this_machine_held_before_its_last_start_is_free_at_once(
+    machine: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_machine", lambda: None if machine is None else "mine")
+    before = {**lock._myself(), "boot": "an earlier one", "machine": machine, "pid": os.getpid()}
+    (tmp_path / "running.json").write_text(json.dumps(before))
+    assert records.state(tmp_path) == ("missing" if machine == "mine" else "running")
+    if machine == "mine":
+        with records.hold(tmp_path):
+            assert json.loads((tmp_path / "running.json").read_text())["machine"] == "mine"
+
+
+def test_a_container_has_no_machines_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "readlink", lambda path: "uts:[4026532999]")
+    assert lock._machine.__wrapped__() is None
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+from normbench import records
+folders = [Path(sys.argv[1]) / str(number) for number in range(50)]
+open_before = len(os.listdir("/dev/fd"))
+for folder in folders:
+    folder.mkdir()
+    with records.hold(folder):
+        if not (child := os.fork()):
+            os._exit(len(os.listdir("/dev/fd")) - open_before)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert len(os.listdir("/dev/fd")) == open_before
+"""
+
+
+def test_a_forked_child_keeps_no_lock_however_many_runs_there_were(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path)], check=True, timeout=60)
 
 
 def test_a_holder_that_is_busy_with_one_thing_is_still_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,114 @@
+"""SIGTERM, which is how clusters say goodbye: what is under way is brought to an end that the same
+command continues.
+
+A training finishes its step and writes a checkpoint; anything else ends at once. The exit code is
+143 in both cases.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+CODE = 128 + signal.SIGTERM  # a shell's exit code for it
+POLL_SECONDS, GRACE_SECONDS = 0.5, 8.0  # of a process whose parent was killed
+
+_asked = False
+_training = 0
+_first: list[Callable[[], None]] = []  # what is done before anything but a training ends
+
+
+class Stopped(SystemExit):
+    """The end that SIGTERM asked for. said: what was stopped and where; "" if that is not known."""
+
+    def __init__(self, said: str = "") -> None:
+        super().__init__(CODE)
+        self.line = f"normbench: SIGTERM: {said or 'stopped'}; the same command continues"
+
+
+def asked() -> bool:
+    """Whether SIGTERM has come to this process."""
+    return _asked
+
+
+def check() -> None:
+    """Raises Stopped where SIGTERM has come."""
+    if _asked:
+        raise Stopped
+
+
+def listen(at_once: bool = True) -> None:
+    """Makes SIGTERM mean this from now on, unless somebody else listens: submitit and Ray do.
+
+    at_once: whether it ends what is no training; otherwise it is noted there too.
+    """
+    global _training
+    _training += not at_once
+    mine = threading.current_thread() is threading.main_thread()
+    if mine and "SUBMITIT_EXECUTOR" not in os.environ and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _heard)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Listens for a command's time, and leaves the process as it was."""
+    global _asked
+    before = signal.getsignal(signal.SIGTERM)
+    listen()
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is not before:
+            signal.signal(signal.SIGTERM, before)
+            _asked = False
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """While it lasts SIGTERM is noted and interrupts nothing: who trains looks at asked()."""
+    global _training
+    _training += 1
+    try:
+        yield
+    finally:
+        _training -= 1
+
+
+@contextlib.contextmanager
+def before_the_end(act: Callable[[], None]) -> Iterator[None]:
+    """While it lasts, `act` is called before SIGTERM ends anything but a training."""
+    _first.append(act)
+    try:
+        yield
+    finally:
+        _first.remove(act)
+
+
+def follow_the_parent() -> None:
+    """A process whose parent is killed stops as at SIGTERM; one that cannot is ended soon after.
+
+    Nobody would tell it, and it would hold its run and its device: a rank of a torchrun that is
+    gone waits half an hour for the others.
+    """
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(CODE)
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    global _asked
+    again, _asked = _asked, True
+    if _training or again:  # a launcher and its whole group may both be told
+        return
+    for act in _first:
+        act()
+    raise Stopped
