@@ -3,12 +3,13 @@
     normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
     normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame
     normbench.load(reference=True)           those of the reference runs too, told apart by `origin`
+    normbench.convert(model, norm="gn")      any norm into a network that you already have
 
 Importing normbench imports neither torch nor pandas.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normbench.version import VERSION as __version__
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     import pandas
 
     from normbench.execute import Result
+    from normbench.models.convert import convert
 
-__all__ = ["__version__", "load", "run"]
+__all__ = ["__version__", "convert", "load", "run"]
 
 
 def run(overrides: list[str]) -> "Result":
@@ -42,3 +44,11 @@ def load(runs: str | Path = "results/runs", reference: bool = False) -> "pandas.
     from normbench.study.read.collected import load
 
     return load(Path(runs), reference)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "convert":  # so that importing normbench does not import torch
+        from normbench.models.convert import convert
+
+        return convert
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,9 +14,11 @@ from normbench import facts, ranges
 from normbench.config import (
     EVAL_STATS,
     INITS,
+    OPTIMIZERS,
     PRECISIONS,
     PROTOCOLS,
     SCHEDULES,
+    TORCH_SCHEDULES,
     TRACKER_MODES,
     TRACKERS,
     Config,
@@ -45,7 +47,7 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
         raise ConfigError(f"model.name={config.model.name}: at most {DEEPEST} layers; He et al. went to 1202")
     if config.experiment is not None:
         raise ConfigError(f"experiment={config.experiment}: choose one by its name, experiment=NAME")
-    _one_of("recipe.schedule", config.recipe.schedule, SCHEDULES)
+    _one_of("recipe.schedule", config.recipe.schedule, (*SCHEDULES, *TORCH_SCHEDULES))
     _one_of("recipe.init", config.recipe.init, INITS)
     _one_of("precision", config.precision, PRECISIONS)
     _one_of("eval_stats", config.eval_stats, EVAL_STATS)
@@ -101,8 +103,34 @@ def _check_recipe(recipe: Recipe) -> None:
             f"recipe.warmup_epochs={recipe.warmup_epochs:g} is more than recipe.epochs={recipe.epochs}: the run would end "
             "before its learning rate is reached; use fewer"
         )
+    _check_updates(recipe)
     if recipe.nesterov and recipe.momentum == 0:
         raise ConfigError("recipe.nesterov=true needs a momentum, got recipe.momentum=0; leave one of the two out")
+
+
+def _check_updates(recipe: Recipe) -> None:
+    if not recipe.optimizer.startswith("timm/"):
+        _one_of("recipe.optimizer", recipe.optimizer, OPTIMIZERS)
+    if recipe.optimizer != "sgd" and (recipe.nesterov or recipe.momentum != Recipe.momentum):
+        raise ConfigError(
+            f"recipe.momentum and recipe.nesterov are those of recipe.optimizer=sgd; give {recipe.optimizer} its own, "
+            "recipe.optimizer_options.KEY=VALUE"
+        )
+    if taken := {"lr", "weight_decay", "params", "foreach", "fused"} & recipe.optimizer_options.keys():
+        raise ConfigError(
+            f"recipe.optimizer_options.{min(taken)} is not for here; recipe.lr and recipe.weight_decay are keys"
+        )
+    if recipe.schedule_options and recipe.schedule in SCHEDULES:
+        raise ConfigError(
+            f"recipe.schedule_options are for a schedule of torch's; recipe.schedule={recipe.schedule} has "
+            f"{'milestones and decay' if recipe.schedule == 'step' else 'none'}"
+        )
+    if recipe.clip_norm is not None and not 0 < recipe.clip_norm < math.inf:
+        raise ConfigError(f"recipe.clip_norm must be above 0, got {recipe.clip_norm}; leave it out for no clipping")
+    if recipe.ema is not None and not 0 < recipe.ema < 1:
+        raise ConfigError(f"recipe.ema must be above 0 and below 1, got {recipe.ema}; usual is 0.999")
+    if recipe.ema is not None and recipe.freeze_from is not None:
+        raise ConfigError("recipe.ema averages statistics that recipe.freeze_from holds fast; leave one of the two out")
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...] | list[str]) -> None:

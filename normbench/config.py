@@ -20,6 +20,16 @@ GROUPS = ("norm", "model", "data", "recipe", "protocol", "tracker", "experiment"
 PRECISIONS = ("fp32", "bf16", "fp16", "fp64")
 EVAL_STATS = ("worker0", "mean", "precise", "batch")
 SCHEDULES = ("step", "cosine")
+# torch's by name; those that need a function, other schedules or a metric are none of them
+PER_STEP_SCHEDULES = ("CyclicLR", "OneCycleLR")
+TORCH_SCHEDULES = (
+    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", *PER_STEP_SCHEDULES, "ExponentialLR", "LinearLR",
+    "MultiStepLR", "PolynomialLR", "StepLR",
+)  # fmt: skip
+# torch's; LBFGS needs the loss as a function, SparseAdam sparse gradients, Muon matrices
+OPTIMIZERS = (
+    "sgd", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop",
+)  # fmt: skip
 INITS = ("he_fan_out", "default")
 PROTOCOLS = ("per_worker", "fixed_sgd")
 TRACKERS = ("none", "wandb")
@@ -92,6 +102,14 @@ class Recipe:
     zero_last_gamma: bool = True  # gamma = 0 in the last norm of each residual block
     # fraction of the epochs after which batch statistics are those of evaluation (FrozenBN)
     freeze_from: float | None = None
+    # sgd, another of torch's (adamw), or timm/<name> (timm/lamb)
+    optimizer: str = field(default="sgd", metadata={"off": "sgd"})
+    # its arguments beside lr and weight_decay, e.g. betas
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    # arguments of a schedule of torch's
+    schedule_options: dict[str, Any] = field(default_factory=dict)
+    clip_norm: float | None = None  # the gradients' norm, all together, is at most this
+    ema: float | None = None  # evaluate with a moving average of the weights of this decay
 
     def frozen(self, epochs_done: int) -> bool:
         """Whether the epoch after `epochs_done` finished ones trains with fixed statistics."""

@@ -13,6 +13,7 @@ from normbench.config import ConfigError
 from normbench.measured import Row
 from normbench.run_checks import check_train_size, with_classes_counted
 from normbench.runs import Run
+from normbench.typed import FREE
 
 
 @dataclass
@@ -85,7 +86,7 @@ def _planned(overrides: list[str], run: Run, train_images: int, test_images: int
 
 def _as_typed(overrides: list[str]) -> list[str]:
     """As one would type them: the experiment first, without the ++ before a network's options."""
-    plain = [o.removeprefix("++") if o.startswith("++model.options.") else o for o in overrides]
+    plain = [o.removeprefix("++") if o.removeprefix("++").startswith(FREE) else o for o in overrides]
     return sorted(plain, key=lambda o: not o.startswith("experiment="))
 
 

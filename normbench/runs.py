@@ -172,9 +172,9 @@ class Run:
 def science(run: Run) -> dict[str, Any]:
     """The fields that fix a run's numbers, as nested plain values.
 
-    What is off (None or False) leaves no trace, so an option added in a later version does not fork
-    the runs made before it. A batch-free norm under fixed_sgd has no batch and no workers: its one
-    run serves every batch.
+    What is off (None, False, or what a field names as its off) leaves no trace, so an option added
+    in a later version does not fork the runs made before it. A batch-free norm under fixed_sgd has
+    no batch and no workers: its one run serves every batch.
     """
     found = _science(run.settings(), Config)
     if run.batch_free:
@@ -189,7 +189,7 @@ def _science(values: dict[str, Any], schema: type) -> dict[str, Any]:
             continue
         part, value = f.default_factory, values[f.name]
         value = _science(value, part) if isinstance(part, type) and is_dataclass(part) else _without_off(value)
-        if value is not None and value is not False and value != {}:
+        if value is not None and value is not False and value != {} and value != f.metadata.get("off"):
             found[f.name] = value
     return found
 

@@ -13,6 +13,8 @@ from normbench.complaints import parse
 from normbench.config import GROUPS, Config, ConfigError
 
 MOST_CELLS = 10_000  # of a sweep: each is composed before the first one starts
+# parts of the configuration that take any key: arguments of what somebody else wrote
+FREE = ("model.options.", "recipe.optimizer_options.", "recipe.schedule_options.")
 PATHS = ("out", "data.root", "norm.checkpoint")
 # Hydra's own settings that a sweep takes; the others would be read by nobody, or run code
 HYDRA_TAKES = re.compile(r"hydra/launcher|hydra\.sweep\.dir|hydra\.launcher(\.[A-Za-z]\w*)+")
@@ -23,9 +25,10 @@ NAME = re.compile(r"[\w-]+")
 def spelled(overrides: list[str]) -> list[str]:
     """The overrides with quotes where Hydra's grammar has no letters for a value, as for größe.
 
-    An argument of the network need not stand in its yaml: model.options.dropout=0.5.
+    An argument of the network need not stand in its yaml: model.options.dropout=0.5. Nor need one of
+    the optimizer or of the schedule.
     """
-    return [_quoted(f"++{o}" if o.startswith("model.options.") else o) for o in overrides]
+    return [_quoted(f"++{o}" if o.startswith(FREE) else o) for o in overrides]
 
 
 def vet(overrides: list[str], sweep: bool) -> None:
@@ -62,7 +65,7 @@ def _vet_key(override: Override, key: str, text: str, sweep: bool) -> None:
         raise ConfigError(f"{text}: a setting is key=value; --help lists the keys")
     if override.package is not None:
         raise ConfigError(f"{text}: a key has no @; type {key}=...")
-    if override.type == OverrideType.DEL and not key.startswith("model.options."):
+    if override.type == OverrideType.DEL and not key.startswith(FREE):
         raise ConfigError(f"{text}: nothing can be taken away; type {key}=VALUE for another value")
     if override.is_add() and key in GROUPS:
         raise ConfigError(f"{text}: a run has one {key} already; type {text.lstrip('+')}")

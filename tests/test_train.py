@@ -22,7 +22,7 @@ from normbench import models, records
 from normbench.compose import run_of
 from normbench.config import ConfigError, Recipe
 from normbench.models.cifar_resnet import CifarResNet
-from normbench.train import optim
+from normbench.train import optim, schedule
 from normbench.train.loop import summary
 from normbench.train.task import Classification
 
@@ -32,15 +32,15 @@ from normbench.train.task import Classification
 def test_the_step_schedule_is_the_papers_and_scales_with_the_epochs() -> None:
     gn = Recipe(name="gn2018", epochs=100, milestones=[0.3, 0.6, 0.9])
     at = {0: 0.1, 29.99: 0.1, 30: 0.01, 59.9: 0.01, 60: 0.001, 90: 0.0001, 99.9: 0.0001}
-    assert {e: optim.lr_at(gn, 0.1, e) for e in at} == pytest.approx(at)
-    assert optim.lr_at(Recipe(name="x", epochs=15), 0.1, 4.5) == pytest.approx(0.01)
+    assert {e: schedule.lr_at(gn, 0.1, e) for e in at} == pytest.approx(at)
+    assert schedule.lr_at(Recipe(name="x", epochs=15), 0.1, 4.5) == pytest.approx(0.01)
 
 
 def test_warm_up_is_linear_and_cosine_ends_at_zero() -> None:
     recipe = Recipe(name="x", epochs=10, schedule="cosine", warmup_epochs=2)
-    assert [optim.lr_at(recipe, 0.4, e) for e in (0, 1, 2)] == pytest.approx([0, 0.2, 0.4])
-    assert optim.lr_at(recipe, 0.4, 6) == pytest.approx(0.2)
-    assert optim.lr_at(recipe, 0.4, 10) == pytest.approx(0)
+    assert [schedule.lr_at(recipe, 0.4, e) for e in (0, 1, 2)] == pytest.approx([0, 0.2, 0.4])
+    assert schedule.lr_at(recipe, 0.4, 6) == pytest.approx(0.2)
+    assert schedule.lr_at(recipe, 0.4, 10) == pytest.approx(0)
 
 
 def test_decay_norm_false_leaves_vectors_alone() -> None:

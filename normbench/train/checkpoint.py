@@ -23,6 +23,7 @@ from normbench.norms import Norm, RunningNorm
 from normbench.parallel import dist
 from normbench.runs import Run
 from normbench.train import seal
+from normbench.train.optim import Updates
 
 
 @dataclass
@@ -37,40 +38,24 @@ class Position:
     wrong_sum: int = 0
 
 
-def save(
-    folder: Path,
-    position: Position,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    identity: str,
-) -> None:
+def save(folder: Path, position: Position, model: nn.Module, updates: Updates, identity: str) -> None:
     """Writes aside and renames: the previous checkpoint is there until the new one is whole.
 
     Every rank calls it and rank 0 writes, the same file whatever the number of ranks: each norm's
     histories are those of all workers. identity: the run's.
     """
-    weights = _with_all_workers(model)
-    dist.from_rank_0(lambda: _write(folder, weights, position, optimizer, scaler, identity))
-
-
-def _write(
-    folder: Path,
-    weights: dict[str, Tensor],
-    position: Position,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    identity: str,
-) -> None:
     state: dict[str, Any] = {
-        "model": weights,
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
+        "model": _with_all_workers(model),
+        **updates.state_dict(),
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         "identity": identity,
         **asdict(position),
     }
+    dist.from_rank_0(lambda: _write(folder, state, position.step))
+
+
+def _write(folder: Path, state: dict[str, Any], step: int) -> None:
     newest, previous = (folder / name for name in records.CHECKPOINTS)
     aside = folder / ".checkpoint.pt"
     with files.gone_if_it_fails(aside), open(aside, "w+b") as f:
@@ -78,7 +63,7 @@ def _write(
             torch.save(state, f)
         except RuntimeError as e:  # what its archive makes of a disk that is full
             raise e.__context__ if isinstance(e.__context__, OSError) else e from None
-        seal.put(f, position.step)
+        seal.put(f, step)
         f.flush()
         os.fsync(f.fileno())
     if newest.exists() and (not seal.step(newest) or not previous.exists()):
@@ -104,8 +89,7 @@ def resume(
     run: Run,
     folder: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    updates: Updates,
     steps: int,
 ) -> Position | None:
     """Puts back what was saved, on each rank its own workers' part; None without a checkpoint.
@@ -120,8 +104,7 @@ def resume(
         for name, _, axis in _histories(model):
             state["model"][name] = dist.own_workers(state["model"][name], axis)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
+        updates.load_state_dict(state)
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda_rng"])

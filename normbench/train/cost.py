@@ -25,18 +25,13 @@ class TimedNetwork:
         self.images = torch.randn(n, *shape, device=device, dtype=precision.dtype(run))
         self.labels = torch.randint(run.data.num_classes, (n,), device=device)
         self.task = Classification(run.recipe.label_smoothing)
-        self.scaler = precision.scaler(run, device)
-        self.optimizer = optim.build(run, self.model)
-        # a step's work without its effect: random labels would lead astray
-        optim.set_lr(self.optimizer, 0.0)
+        self.updates = optim.Updates(run, self.model, device)
         self.train_seconds = self.infer_seconds = float("inf")  # the fastest step so far
 
     def train(self) -> None:
         self.model.train()
-        self.scaler.scale(self._loss()).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.updates.backward(self._loss())
+        self.updates.step(lr=0.0)  # a step's work without its effect: random labels would lead astray
 
     @torch.no_grad()
     def infer(self) -> None:

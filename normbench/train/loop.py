@@ -20,6 +20,7 @@ from normbench.train.checkpoint import Position
 from normbench.train.evaluate import batch_layers, evaluate, evaluate_also, freeze
 from normbench.train.micro import MicroWorkers
 from normbench.train.probe import Probe
+from normbench.train.schedule import Schedule
 from normbench.train.task import Batch, Classification
 
 MEDIAN_EPOCHS = 5  # the GN paper reports the median of the final 5 epochs
@@ -40,18 +41,16 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
     """
     recipe, device = run.recipe, next(model.parameters()).device
     steps = run.steps_per_epoch(data.train_images)
-    optimizer = optim.build(run, model)
-    scaler = precision.scaler(run, device)
+    updates, lr_of = optim.Updates(run, model, device), Schedule(run, steps)
     leads = dist.rank() == 0
     probe, micro, any_rank = Probe(run, model, folder), MicroWorkers(run, model), AnyRank()
 
     # ------------------------------------------------------------ where it stands
-    start = checkpoint.resume(run, folder, model, optimizer, scaler, steps) or Position()
+    start = checkpoint.resume(run, folder, model, updates, steps) or Position()
     dist.from_rank_0(lambda: records.keep(folder, start.epoch, start.epoch * steps + start.step))
     if start == Position():
-        checkpoint.save(folder, start, model, optimizer, scaler, run.identity)
+        checkpoint.save(folder, start, model, updates, run.identity)
     began = time.perf_counter() - start.seconds
-    parameters = list(model.parameters())
 
     def position(epoch: int, step: int, sums: Tensor) -> Position:
         """The run's position, with this epoch's sums over all ranks, which rank 0 carries on."""
@@ -65,7 +64,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         probe.forget()
         here = position(epoch, step, sums)
         if _finite(here, model):  # one that is not would leave nothing to look into
-            checkpoint.save(folder, here, model, optimizer, scaler, run.identity)
+            checkpoint.save(folder, here, model, updates, run.identity)
 
     def fetched(epoch: int, first: int, sums: Tensor) -> Iterator[tuple[int, Batch]]:
         """Each step with its images; where SIGTERM ended the loader processes too, what it ends."""
@@ -90,21 +89,16 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
             freeze(model)
         for step, batch in fetched(epoch, first, sums):
             # ------------------------------------------------------------ one training step
-            lr = optim.lr_at(recipe, run.lr, epoch - 1 + (step - 1) / steps)
-            optim.set_lr(optimizer, lr)
             probe.before_step(epoch, (epoch - 1) * steps + step)
             for part in micro.parts(batch):
                 with precision.autocast(run, device):
                     loss, wrong = task.losses(model, part)
                     loss = loss * micro.loss_weight
-                scaler.scale(loss).backward()
-                probe.after_backward(scaler)
+                updates.backward(loss)
+                probe.after_backward(updates.scaler)
                 sums[0] += loss.detach()
                 sums[1] += wrong
-            dist.sum_gradients(parameters)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
+            updates.step(lr_of(epoch, step))
             watch.step(epoch, step)
             stop = any_rank(stopping.asked())
             if stop or (step % run.checkpoint_steps == 0 and step < steps):
@@ -116,15 +110,16 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         here = position(epoch, steps, sums)
         finite = _finite(here, model)
         if finite:
-            also = evaluate_also(run, model, task, data, frozen)
-            error = evaluate(run, model, task, data, frozen)
+            with updates.evaluated():
+                also = evaluate_also(run, model, task, data, frozen)
+                error = evaluate(run, model, task, data, frozen)
         if not finite or not _finite(here, model):  # eval_stats=precise measures them anew
             checkpoint.back_to_the_last_epoch(folder)
             return "diverged"
         row = {
             "epoch": epoch,
             "images_seen": here.images_seen,
-            "lr": optim.lr_at(recipe, run.lr, epoch - 1 + (steps - 1) / steps),  # of its last step
+            "lr": lr_of(epoch, steps),  # of its last step
             "train_loss": here.loss_sum / steps,
             "train_error_pct": task.score(here.wrong_sum, steps * run.sgd_batch),
             task.metric: error,
@@ -133,7 +128,7 @@ def train(run: Run, model: nn.Module, task: Classification, data: Images, folder
         }
         dist.from_rank_0(partial(records.append_row, folder, row))
         done = replace(here, epoch=epoch, step=0, seconds=row["seconds"], loss_sum=0.0, wrong_sum=0)
-        checkpoint.save(folder, done, model, optimizer, scaler, run.identity)
+        checkpoint.save(folder, done, model, updates, run.identity)
         probe.forget()
         watch.row(row)
         if any_rank.now(stopping.asked()) and epoch < recipe.epochs:

@@ -17,7 +17,9 @@ import torch
 from killing import RUN, TORCHRUN, bitwise, states
 
 from normbench import cli, files, records
+from normbench.compose import run_of
 from normbench.train import checkpoint
+from normbench.train.optim import Updates
 
 SHORT = [*RUN, "data.train_size=128", "recipe.epochs=2", "model.options.width=2"]
 
@@ -110,12 +112,11 @@ def test_a_full_disk_leaves_the_checkpoint_before_as_it_was(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     model = torch.nn.Linear(3, 3)
-    optimizer = torch.optim.SGD(model.parameters())
+    updates = Updates(run_of([]), model, torch.device("cpu"))
     with monkeypatch.context() as patch:
         FullDisk(100, patch)
         with pytest.raises(checkpoint.ConfigError, match="No space left on device"):
-            scaler = torch.amp.GradScaler("cpu", enabled=False)
-            checkpoint.save(folder, checkpoint.Position(1), model, optimizer, scaler, "x")
+            checkpoint.save(folder, checkpoint.Position(1), model, updates, "x")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert state["epoch"] == 2
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from normbench.config import Config
+from normbench.config import Config, Recipe
 
 
 def _hardware_keys(node: type, prefix: str = "") -> Iterator[str]:
@@ -21,6 +21,7 @@ def _hardware_keys(node: type, prefix: str = "") -> Iterator[str]:
 # norm.batch_free is a property of the norm, not a choice.
 _HARDWARE = frozenset(_hardware_keys(Config)) | {"norm.batch_free"}
 _TOP = tuple(f.name for f in fields(Config) if f.name not in _HARDWARE)
+_OFF = {f"recipe.{f.name}": f.metadata["off"] for f in fields(Recipe) if "off" in f.metadata}
 _CHOSEN = {f"{group}.name": group for group in ("data", "model", "recipe", "protocol")}
 
 
@@ -41,7 +42,7 @@ def fields_of(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _below(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if name in _HARDWARE or value is None or value is False or value == []:
+    if name in _HARDWARE or value is None or value is False or value == [] or value == _OFF.get(name):
         return
     if isinstance(value, dict):
         for key, below in value.items():

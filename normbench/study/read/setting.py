@@ -1,5 +1,6 @@
 """The setting that runs or a paper's numbers are of, in words, and whether the two are one."""
 
+import dataclasses
 import json
 from collections.abc import Collection
 from dataclasses import asdict
@@ -97,6 +98,8 @@ def _recipe_fields(conf: Path, paper: str) -> dict[str, str]:
         return {}
     name, changed = RECIPES[paper]
     fields = {**asdict(Recipe(name=name)), **_yaml(conf / "recipe" / f"{name}.yaml"), **changed}
+    off = {f.name: f.metadata.get("off", {}) for f in dataclasses.fields(Recipe)}
+    fields = {key: None if value == off.get(key) else value for key, value in fields.items()}
     return {"recipe" if key == "name" else f"recipe.{key}": _plainly(value) for key, value in fields.items()}
 
 
