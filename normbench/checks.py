@@ -8,9 +8,10 @@ Nothing here changes a Config; settle.py has the rules on what follows from it.
 import math
 import re
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from typing import Any
 
-from normbench import facts, ranges
+from normbench import facts, plugins, ranges
 from normbench.config import (
     EVAL_STATS,
     INITS,
@@ -20,25 +21,35 @@ from normbench.config import (
     SCHEDULES,
     TORCH_SCHEDULES,
     TRACKER_MODES,
-    TRACKERS,
     Config,
     ConfigError,
     Data,
     Probe,
     Recipe,
+    Tracker,
 )
 from normbench.hints import nearest
 
 DEEPEST = 10_000  # layers that a cifar_resnet may have: each is built before the first step
 # the keys of data.* that every data set takes
-COMMON_OPTIONS = {"name", "num_classes", "train_images", "train_size", "labels_per_batch", "augment", "facts", "files"}
+COMMON_OPTIONS = {
+    "name",
+    "source",
+    "num_classes",
+    "train_images",
+    "train_size",
+    "labels_per_batch",
+    "augment",
+    "options",
+}
+COMMON_OPTIONS |= {"facts", "files"}
 
 
 def check(config: Config, norm_schema: dict[str, Any]) -> None:
     """Checks every value as it was typed; raises ConfigError with the first rule broken."""
     _check_text("", asdict(config))
     _check_norm(config.norm, norm_schema)
-    _one_of("data.name", config.data.name, facts.names())
+    facts.check_name(config.data.source, config.data.name)
     _check_facts(config.data)
     _one_of("tracker.mode", config.tracker.mode, TRACKER_MODES)
     _check_device(config.device)
@@ -52,7 +63,7 @@ def check(config: Config, norm_schema: dict[str, Any]) -> None:
     _one_of("precision", config.precision, PRECISIONS)
     _one_of("eval_stats", config.eval_stats, EVAL_STATS)
     _check_eval_also(config)
-    _one_of("tracker.name", config.tracker.name, TRACKERS)
+    _check_tracker(config.tracker)
     _one_of("protocol.name", config.protocol.name, PROTOCOLS)
     ranges.check_keys(config)
     _check_recipe(config.recipe)
@@ -141,28 +152,27 @@ def _one_of(key: str, value: str, choices: tuple[str, ...] | list[str]) -> None:
 def _check_norm(norm: dict[str, Any], schema: dict[str, Any]) -> None:
     """A norm's yaml is its schema: same keys, values of the same type (null takes anything)."""
     where = f"conf/norm/{norm.get('name')}.yaml"
-    for key, value in norm.items():
-        if key not in schema:
-            known = [k for k in schema if k not in ("name", "batch_free")]
-            raise ConfigError(f"norm.{key}: no such option of {where}{nearest(key, known)}; it has {', '.join(known)}")
-        default = schema[key]
-        if default is None or (isinstance(default, str) and "${" in default):
-            continue
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            continue  # settle.py makes it a float
-        if default == "auto" and isinstance(value, (int, float)):
-            continue
-        if type(value) is not type(default):
-            raise ConfigError(
-                f"norm.{key}={value!r} should be a {type(default).__name__}, like the {default!r} of {where}"
-            )
+    typed, defaults = ({k: v for k, v in part.items() if k not in ("name", "batch_free")} for part in (norm, schema))
+    plugins.check_like(typed, defaults, "norm.", where)
     ranges.check_options(norm, schema)
     if norm["batch_free"] != schema["batch_free"]:
         raise ConfigError(f"norm.batch_free is a property of {norm['name']}, not an option: leave it out")
 
 
+def _check_tracker(tracker: Tracker) -> None:
+    defaults = plugins.schema(tracker.name, "tracker").get("options") or {}
+    plugins.check_like(tracker.options, defaults, "tracker.options.", f"tracker={tracker.name}")
+    if tracker.name != "tensorboard":
+        return
+    for key in ("project", "mode"):
+        if getattr(tracker, key) != getattr(Tracker, key):
+            raise ConfigError(f"tracker.{key}={getattr(tracker, key)} is of tracker=wandb; leave it out")
+    if find_spec("tensorboard") is None:
+        raise ConfigError("tracker=tensorboard needs pip install 'normbench[tensorboard]'")
+
+
 def _check_facts(data: Data) -> None:
-    known = facts.of(data.name)
+    known, stated = facts.of_data(data), facts.stated(data)
     images = None if known.class_folders else known.train_images
     if data.train_images != images:
         there = "they are counted" if images is None else f"{data.name} has {images}"
@@ -173,25 +183,30 @@ def _check_facts(data: Data) -> None:
     if data.files is not None:
         raise ConfigError(f"data.files={data.files} is no option: it is read from data.root; leave it out")
     for key, value in data.facts.items():
-        if facts.plain(value) != getattr(known, key, None):
+        if key not in stated or value != stated[key]:
             raise ConfigError(
                 f"data.facts.{key}={value} is a property of the data set, not an option: leave it out; {data.name} has "
-                f"{getattr(known, key, 'none')}"
+                f"{stated.get(key, 'none')}"
             )
 
 
 def check_options(data: Data) -> None:
     """Raises ConfigError for an augmentation or an option that does not apply to the data set."""
-    known = facts.of(data.name)
+    known = facts.of_data(data)
     if data.augment not in known.augments:
         near, choices = nearest(data.augment, known.augments), " or ".join(known.augments)
         raise ConfigError(
             f"data.augment={data.augment} does not apply to data={data.name}{near}; use data.augment={choices}"
         )
+    if data.grey and data.augment == "inception_color":
+        raise ConfigError(
+            "data.augment=inception_color changes colours, which data.grey=true has none of; use inception"
+        )
     for option in fields(data):
         value = getattr(data, option.name)
         if option.name not in COMMON_OPTIONS | set(known.options) and value != option.default:
             raise ConfigError(f"data.{option.name}={value} does not apply to data={data.name}; leave it out")
+    plugins.check_like(data.options, facts.own_options(data), "data.options.", f"data={data.source or data.name}")
     if "contrast" in known.options and data.contrast is None:
         raise ConfigError("data.contrast=null: the least contrast of an image is a number up to 1; 1 is all alike")
 

@@ -61,22 +61,27 @@ def _no_such_choice(override: Override, error: MissingConfigException) -> str | 
     key, value = override.key_or_group, str(override.value())
     if error.missing_cfg_file != f"{key}/{value}":
         return None
-    if key == "norm" and value in plugins.offered():
-        plugins.schema(value)  # raises: Hydra was not told of a norm without a sound yaml
+    if key in plugins.GROUPS and value in plugins.offered(key):
+        plugins.schema(value, key)  # raises: Hydra was not told of one without a sound yaml
     options = [o for o in error.options or [] if not o.startswith("for_")]
     return f"{key}={value}: no such {key}{nearest(value, options)}; one of {', '.join(options)}"
 
 
 def _no_such_key(key: str, overrides: list[str], keys: list[str]) -> str | None:
     """What to say of a key that is none of `keys`; None where it is one."""
-    if key.split(".")[0] == "norm":
-        name = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "norm"), "bn")
-        known = [f"norm.{option}" for option in plugins.options(name)]
+    group, prefix = key.split(".")[0], f"{key.split('.')[0]}.options."
+    if group == "norm" or (group in ("data", "tracker") and key.startswith(prefix)):
+        default = {"norm": "bn", "data": "digits", "tracker": "none"}[group]
+        name = next((str(o.value()) for o in parse(overrides) if o.key_or_group == group), default)
+        if group == "norm":
+            known = [f"norm.{option}" for option in plugins.options(name)]
+        else:
+            known = [prefix + option for option in plugins.schema(name, group).get("options", {})]
         if key in known:
             return None
         if not known:
-            return f"{key}: no such option; norm={name} has none, leave it out"
-        return f"{key}: no such option{nearest(key, known)}; this norm has {', '.join(known)}"
+            return f"{key}: no such option; {group}={name} has none, leave it out"
+        return f"{key}: no such option{nearest(key, known)}; this {group} has {', '.join(known)}"
     if key in keys:
         return None
     siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]

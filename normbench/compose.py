@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from normbench import grids, paths, plugins
+from normbench import facts, grids, paths, plugins
 from normbench.complaints import explain, parse, unknown
 from normbench.config import GROUPS, Config, ConfigError
 from normbench.grids import Grid
@@ -29,9 +29,10 @@ from normbench.typed import spelled, vet
 
 ConfigStore.instance().store(group="schema", name="config", node=Config, package="_global_")
 ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=grids.Sweeper)
-for _name in set(plugins.offered()) - set(plugins.builtin()):
-    with suppress(ConfigError):  # told to whoever chooses that norm, and to nobody else
-        ConfigStore.instance().store(group="norm", name=_name, node=plugins.schema(_name))
+for _group in plugins.GROUPS:
+    for _name in set(plugins.offered(_group)) - set(plugins.builtin(_group)):
+        with suppress(ConfigError):  # told to whoever chooses that one, and to nobody else
+            ConfigStore.instance().store(group=_group, name=_name, node=plugins.schema(_name, _group))
 
 
 def run_of(overrides: list[str], files: bool = True) -> Run:
@@ -71,6 +72,7 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
     """The run of a composed configuration; raises ConfigError."""
     if key := unknown(composed, Config):
         raise ConfigError(f"{key}: no such key, and + would add one that nobody reads; leave it out")
+    _check_source(composed)
     try:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as e:
@@ -81,10 +83,18 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
     return settle(config, plugins.schema(str(config.norm.get("name"))), _network_defaults(config.model.name), files)
 
 
+def _check_source(composed: DictConfig) -> None:
+    """Raises ConfigError for a data set that its source does not have: facts are read by its name."""
+    data = composed.data
+    if data.source is not None:
+        name = "" if OmegaConf.is_missing(data, "name") else str(data.name)
+        facts.check_name(str(data.source), name)
+
+
 def _network_defaults(name: str) -> dict[str, Any]:
-    """The options of conf/model/<name>.yaml, which a label leaves out; none without that file."""
-    path = paths.conf() / "model" / f"{name}.yaml"
-    return dict(plugins.read(path).get("options") or {}) if path.exists() else {}
+    """The options of a network's yaml, which a label leaves out; none without that file."""
+    known = name in plugins.names("model")
+    return dict(plugins.schema(name, "model").get("options") or {}) if known else {}
 
 
 @contextmanager

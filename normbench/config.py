@@ -32,7 +32,7 @@ OPTIMIZERS = (
 )  # fmt: skip
 INITS = ("he_fan_out", "default")
 PROTOCOLS = ("per_worker", "fixed_sgd")
-TRACKERS = ("none", "wandb")
+SOURCES = ("folder", "torchvision")  # whose data sets have a name of their own, data.name=
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -55,6 +55,8 @@ class Model:
 @dataclass
 class Data:
     name: str = MISSING
+    # one of SOURCES, where `name` is the user's word; None: the name says what the data set is
+    source: str | None = None
     num_classes: int = MISSING
     train_images: int | None = None  # how many there are, where that is known before reading them
     train_size: int | None = None  # use only the first so many of a fixed permutation
@@ -69,6 +71,10 @@ class Data:
     fresh: bool = False
     # of the generated digits: the least contrast of an image, 1 being the same for all
     contrast: float | None = None
+    # of class folders: one channel instead of three
+    grey: bool = False
+    # an installed package's own; their names and defaults are those of its yaml
+    options: dict[str, Any] = field(default_factory=dict)
     # digest of the images in class folders: no option, counted under data.root, wherever that is
     files: str | None = None
     root: str | None = field(default=None, metadata=HARDWARE)
@@ -142,6 +148,8 @@ class Tracker:
     name: str = "none"
     project: str = "normbench"
     mode: str = "auto"
+    # an installed package's own; their names and defaults are those of its yaml
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

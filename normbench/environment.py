@@ -13,16 +13,18 @@ import torch
 import torchvision
 from torch import nn
 
+from normbench.data import Images
 from normbench.models import norm_layers
 from normbench.parallel import dist
 from normbench.paths import CHECKOUT
 from normbench.version import VERSION
 
 
-def environment(device: torch.device, command: list[str], model: nn.Module) -> dict[str, Any]:
+def environment(device: torch.device, command: list[str], model: nn.Module, images: Images) -> dict[str, Any]:
     """Versions, commit, device and command, and what the norm became in each layer.
 
-    command: what the user typed after `python -m normbench`.
+    command: what the user typed after `python -m normbench`. images: those trained on; what their
+    pixels are normalised by is told where it was computed from them.
     """
     cuda = device.type == "cuda"
     return {
@@ -41,6 +43,7 @@ def environment(device: torch.device, command: list[str], model: nn.Module) -> d
         "world_size": dist.world_size(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "norm_layers": {path: layer.extra_repr() for path, layer in norm_layers(model).items()},
+        **({"pixels": {"mean": images.mean, "sd": images.sd}} if images.mean else {}),
     }
 
 

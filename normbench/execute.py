@@ -221,7 +221,7 @@ def _train(run: Run, command: list[str], say: bool) -> None:
 
     # ------------------------------------------------------------ begin
     if fresh:
-        dist.from_rank_0(lambda: records.write_json(folder / "env.json", environment(device, command, model)))
+        dist.from_rank_0(lambda: records.write_json(folder / "env.json", environment(device, command, model, images)))
     if say:
         print(run.headline(images.train_images), flush=True)
     if fresh and (weights := run.norm.options.get("checkpoint")):

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 def nearest(typed: str, choices: Iterable[str]) -> str:
     """' (did you mean x?)', ready to stand in a message, or '' where nothing is near."""
-    found = difflib.get_close_matches(typed, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]}?)" if found else ""
+    lowered = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(typed.lower(), lowered, n=1, cutoff=0.5)
+    return f" (did you mean {lowered[found[0]]}?)" if found else ""
 
 
 def divisors(number: int) -> str:

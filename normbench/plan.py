@@ -99,7 +99,7 @@ def _with_images_counted(run: Run) -> tuple[Run, int, int, str]:
     Where the data set is folders of images and they are there, what is in them is counted and told
     apart, as for a run. Where they are not, the numbers are those of the release.
     """
-    name, known = run.data.name, facts.of(run.data.name)
+    name, known = run.data.name, facts.of_data(run.data)
     train, test = known.train_images, known.test_images
     if not known.class_folders:
         return run, train, test, ""

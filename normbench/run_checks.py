@@ -77,15 +77,18 @@ def with_classes_counted(data: Data) -> Data:
     Raises ConfigError where data.root lacks the folders that the data set needs, unless they are to
     be downloaded, and for class folders that cannot be trained on.
     """
-    known = facts.of(data.name)
+    known = facts.of_data(data)
     if data.download:
         return data
     root = Path(str(data.root)).expanduser()
-    for path in (root / folder for folder in known.folders):
-        if data.root is None or not path.is_dir():
-            seen = f"no folder {path}" if data.root is not None else "no folder given"
+    wanted = [("folder", root / folder, Path.is_dir) for folder in known.folders]
+    wanted += [("file", root / name, Path.is_file) for name in known.files]
+    for kind, path, there in wanted:
+        if data.root is None or not there(path):
+            seen = f"no {kind} {path}" if data.root is not None else "no folder given"
             raise ConfigError(
-                f"data={data.name} data.root={data.root}: {seen}; set data.root=FOLDER that holds {known.layout}"
+                f"data={data.source or data.name} data.root={data.root}: {seen}; "
+                f"set data.root=FOLDER that holds {known.layout}"
             )
     if not known.class_folders:
         return data

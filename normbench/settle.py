@@ -6,8 +6,9 @@ No torch.
 from dataclasses import replace
 from typing import Any
 
+from normbench import facts
 from normbench.checks import check
-from normbench.config import EVAL_STATS, Config, ConfigError, Probe
+from normbench.config import EVAL_STATS, Config, ConfigError, Data, Probe
 from normbench.run_checks import check_checkpoint, check_labels, check_train_size, check_window, with_classes_counted
 from normbench.runs import ModelChoice, NormChoice, Run, Watched
 
@@ -24,7 +25,7 @@ def settle(config: Config, norm_schema: dict[str, Any], network_defaults: dict[s
     workers, sgd_batch = _workers_and_sgd_batch(config)
     run = Run(
         model=_network(config, network_defaults),
-        data=config.data,
+        data=_data(config.data),
         norm=_norm(config.norm, norm_schema),
         recipe=config.recipe,
         protocol=config.protocol.name,
@@ -56,6 +57,7 @@ def settle(config: Config, norm_schema: dict[str, Any], network_defaults: dict[s
     check_window(run)
     if files:
         check_checkpoint(run.norm.options.get("checkpoint"))
+    if files or facts.of_data(run.data).only_counted:
         run = replace(run, data=with_classes_counted(run.data))
     check_labels(run)
     return run
@@ -69,11 +71,20 @@ def _network(config: Config, defaults: dict[str, Any]) -> ModelChoice:
     return ModelChoice(model.name, model.options, _label(model.name, model.options, defaults), model.gn_min_channels)
 
 
+def _data(data: Data) -> Data:
+    return replace(data, options=_floats(data.options, facts.own_options(data)))
+
+
+def _floats(typed: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The options, a number as its default is one: eps=1 and eps=1.0 are one experiment."""
+    return {
+        key: float(value) if isinstance(defaults[key], float) and isinstance(value, int) else value
+        for key, value in typed.items()
+    }
+
+
 def _norm(typed: dict[str, Any], schema: dict[str, Any]) -> NormChoice:
-    options = {key: value for key, value in typed.items() if key not in ("name", "batch_free")}
-    for key, value in options.items():
-        if isinstance(schema[key], float) and isinstance(value, int):
-            options[key] = float(value)  # eps=1 and eps=1.0 are one experiment
+    options = _floats({key: value for key, value in typed.items() if key not in ("name", "batch_free")}, schema)
     return NormChoice(typed["name"], typed["batch_free"], options, _label(typed["name"], options, schema))
 
 

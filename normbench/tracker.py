@@ -1,4 +1,4 @@
-"""A mirror of the records on Weights & Biases, or a null object with the same methods.
+"""A mirror of the records on Weights & Biases or elsewhere, or a null object with the same methods.
 
 Never the source of truth, and nothing here can stop a run: a server that does not answer, a full
 disk or a key that is refused becomes one printed line.
@@ -11,19 +11,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from normbench import records
+from normbench import plugins, records
 from normbench.hints import first_line
 from normbench.runs import Run
+from normbench.tensorboard import TensorBoardTracker
 
 INIT_SECONDS = 20.0  # how long a server that does not answer may hold up the first run of a process
 # and how long the end of a run; what is not sent by then stays on disk for `wandb sync`
 FINISH_SECONDS = 60.0
 TAG_LETTERS = 64  # W&B refuses longer tags
+METHODS = ("__enter__", "__exit__", "log", "finish")  # of a tracker
 CURVES = ("top1_error_pct", "train_error_pct")
 
 
 class NoTracker:
-    """Does nothing."""
+    """Does nothing.
+
+    A tracker is a class with these methods, built as Tracker(run, folder): the Run, and the folder
+    of its records. It is entered before the first step and left at the end, whatever that is; log
+    is told each epoch's row, finish the result. A run that goes on is told the rows that follow:
+    those before stand in records.read_rows(folder).
+    """
 
     def __enter__(self) -> "NoTracker":
         return self
@@ -36,6 +44,29 @@ class NoTracker:
 
     def finish(self, result: dict[str, Any]) -> None:
         pass
+
+
+class Quiet(NoTracker):
+    """A tracker that cannot stop a run: what it raises becomes one line under its name."""
+
+    def __init__(self, name: str, tracker: Any) -> None:
+        for method in METHODS:
+            if not callable(getattr(tracker, method, None)):
+                raise TypeError(f"{type(tracker).__name__} has no {method}; a tracker is a normbench.tracker.NoTracker")
+        self._name, self._tracker = name, tracker
+
+    def __enter__(self) -> "Quiet":
+        _quietly(self._tracker.__enter__, self._name)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        _quietly(lambda: self._tracker.__exit__(kind, e, tb), self._name)
+
+    def log(self, row: dict[str, Any]) -> None:
+        _quietly(lambda: self._tracker.log(dict(row)), self._name)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        _quietly(lambda: self._tracker.finish(dict(result)), self._name)
 
 
 class WandbTracker(NoTracker):
@@ -115,19 +146,26 @@ class WandbTracker(NoTracker):
 
 def build(run: Run, folder: Path, enabled: bool) -> NoTracker:
     """The tracker that the run names, on the rank that writes; elsewhere one that does nothing."""
-    if not enabled or run.tracker.name == "none":
+    name = run.tracker.name
+    if not enabled or name == "none":
         return NoTracker()
+    try:
+        if name in plugins.offered("tracker"):
+            return Quiet(name, plugins.load(name, "tracker")(run, folder))
+        return Quiet(name, TensorBoardTracker(run, folder)) if name == "tensorboard" else _wandb(run, folder)
+    except Exception as e:  # noqa: BLE001 - a tracker never stops a run
+        print(f"{name}: {first_line(e)}; this run is not tracked", flush=True)
+        return NoTracker()
+
+
+def _wandb(run: Run, folder: Path) -> WandbTracker:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     # our line says where the run is; W&B's own would be six
     os.environ.setdefault("WANDB_SILENT", "true")
     # tables wait here until they are sent: beside the runs, not in a home folder that a cluster may
     # not let us write
     os.environ.setdefault("WANDB_DATA_DIR", str((Path(run.out) / ".wandb").resolve()))
-    try:
-        return WandbTracker(run, folder)
-    except Exception as e:  # noqa: BLE001 - a tracker never stops a run
-        print(f"wandb: {first_line(e)}; this run is not tracked", flush=True)
-        return NoTracker()
+    return WandbTracker(run, folder)
 
 
 # ---------------------------------------------------------------------------- what W&B is told
@@ -179,8 +217,8 @@ def _mode(run: Run) -> str:
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
-def _quietly(call: Callable[[], Any]) -> None:
+def _quietly(call: Callable[[], Any], name: str = "wandb") -> None:
     try:
         call()
     except Exception as e:  # noqa: BLE001 - a tracker never stops a run
-        print(f"wandb: {first_line(e)}", flush=True)
+        print(f"{name}: {first_line(e)}", flush=True)

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from hydra.core.override_parser.types import Override, OverrideType, RangeSweep, ValueType
 
 from normbench.complaints import parse
-from normbench.config import GROUPS, Config, ConfigError
+from normbench.config import GROUPS, SOURCES, Config, ConfigError
 
 MOST_CELLS = 10_000  # of a sweep: each is composed before the first one starts
 # parts of the configuration that take any key: arguments of what somebody else wrote
@@ -18,7 +18,7 @@ FREE = ("model.options.", "recipe.optimizer_options.", "recipe.schedule_options.
 PATHS = ("out", "data.root", "norm.checkpoint")
 # Hydra's own settings that a sweep takes; the others would be read by nobody, or run code
 HYDRA_TAKES = re.compile(r"hydra/launcher|hydra\.sweep\.dir|hydra\.launcher(\.[A-Za-z]\w*)+")
-NAMES = ("norm.name", "data.name", "recipe.name", "protocol.name", "tracker.name")
+NAMES = ("norm.name", "data.name", "data.source", "recipe.name", "protocol.name", "tracker.name")
 NAME = re.compile(r"[\w-]+")
 
 
@@ -37,6 +37,7 @@ def vet(overrides: list[str], sweep: bool) -> None:
     overrides: spelled. sweep: whether they are a sweep's, where a key may have several values.
     """
     cells, several = 1, set[str]()
+    own_name = _has_own_name(overrides)
     for text in overrides:
         if not text.isprintable():
             raise ConfigError(f"{text!a}: a character that cannot be printed; leave it out")
@@ -45,6 +46,8 @@ def vet(overrides: list[str], sweep: bool) -> None:
     for override in parse(overrides):
         key, text = str(override.key_or_group), str(override.input_line)
         _vet_key(override, key, text, sweep)
+        if key in NAMES and not (key == "data.name" and own_name):
+            raise ConfigError(f"{text}: the name goes with the rest of its file; type {key.partition('.')[0]}=NAME")
         if key in several:  # a single value before several gives way to them
             raise ConfigError(f"{text}: {key} is given twice, once with several values; give it once")
         if override.is_sweep_override():
@@ -69,8 +72,6 @@ def _vet_key(override: Override, key: str, text: str, sweep: bool) -> None:
         raise ConfigError(f"{text}: nothing can be taken away; type {key}=VALUE for another value")
     if override.is_add() and key in GROUPS:
         raise ConfigError(f"{text}: a run has one {key} already; type {text.lstrip('+')}")
-    if key in NAMES:
-        raise ConfigError(f"{text}: the name goes with the rest of its file; type {key.partition('.')[0]}=NAME")
     if key == "experiment" and override.is_sweep_override():
         raise ConfigError(f"{text}: one experiment at a time, for each brings a grid of its own")
     if key.startswith("experiment."):
@@ -87,6 +88,12 @@ def _vet_key(override: Override, key: str, text: str, sweep: bool) -> None:
             raise ConfigError(f"{text}: a folder's name, e.g. hydra.sweep.dir=sweep")
         if key == "hydra.launcher.n_jobs" and (type(override.value()) is not int or not override.value()):
             raise ConfigError(f"{text}: how many jobs at a time, e.g. 4; -1 is one a core")
+
+
+def _has_own_name(overrides: list[str]) -> bool:
+    """Whether data.name= is the user's word: only a source's data sets have one."""
+    chosen = [str(o.input_line).partition("=")[2] for o in parse(overrides) if o.key_or_group == "data"]
+    return bool(chosen) and chosen[-1] in SOURCES
 
 
 def _is_group(key: str) -> bool:

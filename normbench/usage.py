@@ -5,7 +5,7 @@ Hydra would load every option of every group for it, and take seconds. No torch.
 
 from omegaconf import OmegaConf
 
-from normbench import paths, plugins
+from normbench import plugins
 from normbench.compose import composed
 from normbench.config import GROUPS
 
@@ -37,12 +37,5 @@ def text(overrides: list[str]) -> str:
 
     Raises ConfigError for a wrong one.
     """
-    groups = "\n".join(f"  {group}: {', '.join(_options(group))}" for group in GROUPS)
+    groups = "\n".join(f"  {group}: {', '.join(plugins.names(group))}" for group in GROUPS)
     return TEXT.format(groups=groups, keys=OmegaConf.to_yaml(composed(overrides)))
-
-
-def _options(group: str) -> list[str]:
-    """What a group offers; protocol/for_data.yaml is what holds where none is chosen."""
-    if group == "norm":
-        return plugins.norm_names()
-    return sorted(path.stem for path in (paths.conf() / group).glob("*.yaml") if not path.stem.startswith("for_"))

@@ -79,7 +79,7 @@ def test_it_is_planned_and_offered_in_messages(capsys: pytest.CaptureFixture[str
     assert cli._guarded(["-m", "data=stripes", "norm=bn,gn", "batch=4", "--dry"]) == 0
     assert "steps: 60 left of 60" in capsys.readouterr().out  # 2 runs x 15 epochs x 2 steps
     with pytest.raises(
-        ConfigError, match=r"did you mean stripes\?\); one of cifar10, cifar100, digits, imagenet, stripes"
+        ConfigError, match=r"did you mean stripes\?\); one of cifar10, cifar100, digits, folder, imagenet, stripes"
     ):
         run_of(["data=strips"])
     with pytest.raises(
@@ -103,7 +103,6 @@ def test_facts_are_in_no_identity() -> None:
     path = paths.conf() / "data" / "stripes.yaml"
     path.write_text(YAML.replace("test_images: 20", "test_images: 30"))
     plugins.read.cache_clear()
-    facts._read.cache_clear()
     assert run_of(["data=stripes"]).identity == before
 
 

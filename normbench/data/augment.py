@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-Transform = Callable[[Image.Image], Tensor]  # a photo to uint8 (3, H, W)
+Transform = Callable[[Image.Image], Tensor]  # a photo to uint8 (C, H, W)
 
 PAD = 4
 SHIFTS = 2 * PAD + 1
@@ -55,6 +55,15 @@ def centre(resize: int, size: int) -> Transform:
     from torchvision.transforms import v2  # 1 s to import; the data sets in memory do without it
 
     transform: Transform = v2.Compose([v2.Resize(resize), v2.CenterCrop(size), v2.PILToTensor()])
+    return transform
+
+
+def shifted(resize: int, size: int) -> Transform:
+    """crop_flip for photos: what `centre` shows, padded by 4, cropped at random, flipped."""
+    from torchvision.transforms import v2
+
+    steps = [v2.Resize(resize), v2.CenterCrop(size), v2.RandomCrop(size, padding=PAD), v2.RandomHorizontalFlip()]
+    transform: Transform = v2.Compose([*steps, v2.PILToTensor()])
     return transform
 
 

@@ -17,7 +17,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
     Raises ConfigError without it.
     """
-    known = facts.of(data.name)
+    known = facts.of_data(data)
     (images, labels), classes = _read(data, train=True)
     kept = order.first_of(len(images), data.train_size)
     return InMemory(

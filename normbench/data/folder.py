@@ -1,6 +1,7 @@
 """ImageNet's layout: photos in train/<class>/ and val/<class>/, decoded by loader processes.
 
-Any class folders will do; the folder decides how many classes there are.
+Any class folders will do; the folder decides how many classes there are. Where the data set's facts
+have no mean and sd, they are those of its own pixels (mean_and_sd).
 """
 
 import os
@@ -17,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from normbench import class_folders, facts
 from normbench.config import ConfigError, Data
-from normbench.data import augment, order
+from normbench.data import augment, order, pixels
 from normbench.data.images import Batch, Images
 from normbench.hints import one_line
 
+SAMPLED = 1000  # training images that mean and sd are taken over
 Item = tuple[int, order.Epoch, int]  # which image, in which epoch, at which position of its order
 
 
@@ -33,11 +35,11 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
     Raises ConfigError where train/ and val/ are not there or not of the same classes.
     """
-    size, resize = data.image_size, data.eval_resize
+    size, resize = data.image_size, data.eval_resize or data.image_size
     if size is None or resize is None or resize < size:
         raise ConfigError(
             f"data={data.name} needs data.image_size and a data.eval_resize that is no smaller, "
-            f"got {size} and {resize}; the usual pair is 224 and 256"
+            f"got {size} and {resize}; the usual pair is 224 and 256, null for the latter is the former"
         )
     if data.root is None:
         raise ConfigError(f"data={data.name} needs the folder that holds train/ and val/: set data.root=FOLDER")
@@ -56,22 +58,36 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
             f"data.train_size={data.train_size} is more than the {len(train_paths)} images of {root}/train"
         )
     kept = order.first_of(len(train_paths), data.train_size)
-    known, test_transform = facts.of(data.name), augment.centre(resize, size)
+    known, test_transform = facts.of_data(data), augment.centre(resize, size)
     train_transform = test_transform
-    if data.augment != "none":
+    if data.augment == "crop_flip":
+        train_transform = augment.shifted(resize, size)
+    elif data.augment != "none":
         train_transform = augment.inception(size, color=data.augment == "inception_color")
-    return Folder(
-        Files(train_paths[kept], train_labels[kept], train_transform, seed),
-        Files(test_paths, test_labels, test_transform, seed),
+    computed = None
+    if not known.mean:
+        computed = mean_and_sd(Files(train_paths, train_labels, test_transform, seed, data.grey))
+    mean, sd = computed or (known.mean, known.sd)
+    made = Folder(
+        Files(train_paths[kept], train_labels[kept], train_transform, seed, data.grey),
+        Files(test_paths, test_labels, test_transform, seed, data.grey),
         num_classes=len(found.classes),
-        image_size=size,
-        mean=known.mean,
-        sd=known.sd,
+        image_shape=facts.image_shape(data),
+        mean=mean,
+        sd=sd,
         loader_processes=_cores() if data.loader_processes is None else data.loader_processes,
         seed=seed,
         device=device,
         dtype=dtype,
     )
+    made.mean, made.sd = computed or (None, None)
+    return made
+
+
+def mean_and_sd(files: "Files") -> tuple[list[float], list[float]]:
+    """Of the pixels, as evaluation sees them, of the first SAMPLED images of a fixed permutation."""
+    chosen = order.first_of(len(files), min(SAMPLED, len(files)))
+    return pixels.mean_and_sd(files[int(i), "evaluation", 0][0].numpy()[None] for i in chosen)
 
 
 def _cores() -> int:
@@ -101,7 +117,7 @@ class Folder(Images):
         test: "Files",
         *,
         num_classes: int,
-        image_size: int,
+        image_shape: tuple[int, int, int],
         mean: Sequence[float],
         sd: Sequence[float],
         loader_processes: int,
@@ -111,7 +127,7 @@ class Folder(Images):
     ) -> None:
         self.train_images, self.test_images = len(train), len(test)
         self.train_labels = train.labels
-        self.image_shape = (3, image_size, image_size)
+        self.image_shape = image_shape
         self.num_classes = num_classes
         self.seed = seed
         self.device = device
@@ -177,18 +193,21 @@ def _as_it_is(batch: Any) -> Any:
 class Files(Dataset[tuple[Tensor, int]]):
     """Images by Item, which fixes their randomness: whoever decodes one gets the same pixels."""
 
-    def __init__(self, paths: np.ndarray, labels: np.ndarray, transform: augment.Transform, seed: int) -> None:
+    def __init__(
+        self, paths: np.ndarray, labels: np.ndarray, transform: augment.Transform, seed: int, grey: bool = False
+    ) -> None:
         self.paths = paths
         self.labels = labels
         self.transform = transform
         self.seed = seed
+        self.grey = grey
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, item: Item) -> tuple[Tensor, int]:
         index, epoch, position = item
-        image = decode(os.fsdecode(self.paths[index]))
+        image = decode(os.fsdecode(self.paths[index]), grey=self.grey)
         # torchvision draws from torch's CPU generator: lend it a seed of ours and give it back as
         # it was. Not torch.manual_seed, which would seed the GPU's as well.
         with torch.random.fork_rng(devices=[]):
@@ -208,11 +227,11 @@ class Files(Dataset[tuple[Tensor, int]]):
         return torch.stack(images), torch.tensor(labels)
 
 
-def decode(path: str) -> Image.Image:
-    """The image as RGB. Raises UnreadableImage, which names the file."""
+def decode(path: str, grey: bool = False) -> Image.Image:
+    """The image as RGB, or in one channel of grey. Raises UnreadableImage, which names the file."""
     try:
         with Image.open(path) as image:
-            return _eight_bits(image, path).convert("RGB")
+            return _eight_bits(image, path).convert("L" if grey else "RGB")
     except UnidentifiedImageError:
         raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's

@@ -30,6 +30,9 @@ class Images(ABC):
     train_labels: np.ndarray  # of those, known without their pixels
     test_images: int
     seed: int
+    # of the training pixels, per channel, 0..1, where the loader computed them: for env.json
+    mean: list[float] | None = None
+    sd: list[float] | None = None
     # of data.labels_per_batch: a worker's images of a step, and how many labels they have
     labelled: tuple[int, int] | None = None
 

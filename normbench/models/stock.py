@@ -1,4 +1,8 @@
-"""The stock networks by name, with BatchNorms: our CIFAR ResNets, torchvision's and timm's."""
+"""The networks by name, with BatchNorms: our CIFAR ResNets, torchvision's, timm's, and packages' own.
+
+An installed package offers a callable(num_classes=, image_channels=, **options) -> nn.Module
+through the entry-point group normbench.models (plugins.py).
+"""
 
 import re
 from collections.abc import Callable
@@ -6,10 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from normbench import plugins
 from normbench.config import ConfigError
 from normbench.hints import first_line, nearest
 from normbench.models.cifar_resnet import CifarResNet
 
+CIFAR = re.compile(r"cifar_resnet(\d+)")
 # those with a published number and ResNet-8; any 6n+2 can be built
 CIFAR_DEPTHS = (8, 20, 32, 44, 56, 110)
 WITH_NORMS = {name: f"{name}_bn" for name in ("vgg11", "vgg13", "vgg16", "vgg19")}
@@ -24,12 +30,28 @@ def build_stock(name: str, num_classes: int, image_channels: int, options: dict[
 
     Raises ConfigError for an unknown name or option.
     """
-    if cifar := re.fullmatch(r"cifar_resnet(\d+)", name):
+    if name in plugins.offered("model"):
+        return _installed(name, num_classes, image_channels, options)
+    if cifar := CIFAR.fullmatch(name):
         sizes = {"depth": int(cifar[1]), "num_classes": num_classes, "image_channels": image_channels}
         return _construct(name, CifarResNet, sizes, options)
     if name.startswith("timm/"):
         return _timm(name, num_classes, image_channels, options)
     return _torchvision(name, num_classes, image_channels, options)
+
+
+def _installed(name: str, num_classes: int, image_channels: int, options: dict[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    make, entry = plugins.load(name, "model"), plugins.entry_of(name, "model").value
+    if CIFAR.fullmatch(name) or name in models.list_models():
+        raise ConfigError(f"model={name} is claimed by {entry} and by a network of that name here; rename it")
+    if not callable(make):
+        raise ConfigError(f"model={name}: {entry} is no function or class that makes a network")
+    made = _construct(name, make, {"num_classes": num_classes, "image_channels": image_channels}, options)
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"model={name}: {entry} made no torch.nn.Module, but {type(made).__name__}")
+    return made
 
 
 def _torchvision(name: str, num_classes: int, image_channels: int, options: dict[str, Any]) -> nn.Module:
@@ -73,9 +95,12 @@ def _construct(name: str, make: Callable[..., nn.Module], fixed: dict[str, Any],
     except ConfigError:
         raise
     except Exception as error:  # third-party constructors raise what they like
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown and unknown[1] in fixed:
+            raise ConfigError(f"model={name} takes no {unknown[1]}=, and every network is told it") from None
         if not options:
             raise  # nothing the user wrote: a defect, to be seen whole
-        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+        if unknown:
             raise ConfigError(f"model.options.{unknown[1]}: {name} takes no such option") from None
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise ConfigError(f"model.options {given}: {name} cannot be built so ({first_line(error)})") from None

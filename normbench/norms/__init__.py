@@ -43,12 +43,7 @@ def _layers() -> dict[str, type[Norm]]:
 @cache
 def _installed(name: str) -> type[Norm]:
     """The class that an installed package offers under this name."""
-    entry = plugins.entry_of(name)
-    try:
-        cls = entry.load()
-    except Exception as e:  # a stranger's import may fail in any way
-        text = " ".join(str(e).split())
-        raise ConfigError(f"norm={name}: {entry.value} cannot be imported: {type(e).__name__}: {text}") from e
+    entry, cls = plugins.entry_of(name), plugins.load(name)
     if not (isinstance(cls, type) and issubclass(cls, Norm)):
         raise ConfigError(f"norm={name}: {entry.value} is not a subclass of normbench.norms.Norm")
     if cls.name != name:
