@@ -87,7 +87,8 @@ def _errors(runs: pd.DataFrame, metric: str) -> dict[int, float]:
     values = done[metric] if metric in done else pd.Series(math.nan, index=done.index)
     if values.isna().any():
         values = values.fillna(_medians(done[values.isna()], metric))
-    return found | {int(done.at[at, "seed"]): float(v) for at, v in values.items() if math.isfinite(v)}
+    numbers = zip(done["seed"], values, strict=True)
+    return found | {int(seed): float(value) for seed, value in numbers if math.isfinite(value)}
 
 
 def _medians(runs: pd.DataFrame, metric: str) -> "pd.Series[float]":

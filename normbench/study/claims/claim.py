@@ -152,9 +152,9 @@ def _claim(line: dict[str, Any], where: str) -> Claim:
     margin, effect = (_number(line[key], f"{where}: {key}") for key in ("margin", "published"))
     if (line["relation"] == "=") != (margin > 0):
         raise ConfigError(f"{where}: a margin above 0 goes with the relation = and with no other")
-    sides = {key: tuple(cell(text, where) for text in line[key].split(" & ")) for key in ("left", "right")}
+    left, right = (tuple(cell(text, where) for text in line[key].split(" & ")) for key in ("left", "right"))
     words = {key: line[key] for key in ("claim", "paper", "item", "says", "relation", "source", "read", "note")}
-    return Claim(**words, **sides, margin=margin, published=effect)
+    return Claim(**words, left=left, right=right, margin=margin, published=effect)
 
 
 def cell(text: str, where: str = "a cell") -> Cell:

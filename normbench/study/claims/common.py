@@ -56,15 +56,11 @@ class Common:
         words = [f"data={self.fields['data']}", *_network(self.fields["model"])]
         if (recipe := self.fields.get("recipe")) != self._of_data["recipe"]:
             words.append(f"recipe={recipe}")
-        protocol = self._protocol
-        if not own_protocol and protocol != (self._of_data["protocol"], self._of_data["given"]):
-            words += [f"protocol={protocol[0]}", f"{GIVEN[protocol[0]]}={protocol[1]}"]
+        protocol, given = self.fields["protocol"], GIVEN.get(self.fields["protocol"], "")
+        here = (protocol, self.fields.get(given, ""))
+        if not own_protocol and given and here != (self._of_data["protocol"], self._of_data["given"]):
+            words += [f"protocol={protocol}", f"{given}={here[1]}"]
         return [*words, *self._changed()]
-
-    @property
-    def _protocol(self) -> tuple[str, str]:
-        name = self.fields["protocol"]
-        return name, self.fields[GIVEN[name]]
 
     @cached_property
     def _of_data(self) -> dict[str, str]:
@@ -74,7 +70,9 @@ class Common:
         named = {key.removeprefix("override /").partition("@")[0]: value for key, value in chosen.items()}
         # Where it names no protocol, the SGD batch that goes with the data set is given.
         protocol = named.get("protocol", "fixed_sgd")
-        numbers = _yaml(paths.conf() / "protocol" / f"{protocol}.yaml") if "protocol" in named else file["facts"]
+        numbers = (
+            _yaml(paths.conf() / "protocol" / f"{protocol}.yaml") if "protocol" in named else file.get("facts", {})
+        )
         return {"recipe": named.get("recipe", ""), "protocol": protocol, "given": plain(numbers.get(GIVEN[protocol]))}
 
     def _changed(self) -> Iterator[str]:
