@@ -1,7 +1,7 @@
 """How far the runs of a sweep are, read from their folders, whoever trains them and wherever.
 
-No torch. A folder may hold an earlier attempt's files, so what counts is what was written since the sweep
-began to be followed.
+No torch. A folder may hold an earlier attempt's files, so what counts is what was written since the
+sweep began to be followed.
 """
 
 import os
