@@ -3,13 +3,12 @@
 Nothing is installed: a folder with a package and its .dist-info on PYTHONPATH is what pip would have left.
 """
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from offered import code, complaint, install, python
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,40 +26,8 @@ def example() -> dict[str, str]:
     return dict(blocks)
 
 
-def install(site: Path, files: dict[str, str], entry_points: dict[str, str], name: str = "tinynorm") -> None:
-    for path, text in files.items():
-        (site / path).parent.mkdir(parents=True, exist_ok=True)
-        (site / path).write_text(text)
-    info = site / f"{name}-0.1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
-    lines = [f"{key} = {value}" for key, value in entry_points.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[normbench.norms]", *lines, ""]))
-
-
 def yaml(name: str) -> str:
     return f"name: {name}\nbatch_free: true\n"
-
-
-def python(site: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-W", "error", *arguments]
-    return subprocess.run(command, env=env, cwd=cwd or site, capture_output=True, text=True, timeout=200)
-
-
-def code(site: Path, text: str) -> str:
-    done = python(site, "-c", text)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def complaint(site: Path, *overrides: str) -> str:
-    """What `python -m normbench` says about these overrides; one line, before torch is imported."""
-    script = "import sys; from normbench.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    done = python(site, "-c", script, *overrides)
-    assert done.returncode == 1, done.stdout
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr.removeprefix("normbench: ").strip()
 
 
 @pytest.fixture
@@ -122,7 +89,7 @@ def test_its_options_are_checked_like_ours(tinynorm: Path) -> None:
 def test_only_the_norm_asked_for_is_imported(tmp_path: Path) -> None:
     """A broken package stands in nobody's way until its norm is chosen."""
     files = {"bad/__init__.py": "", "bad/layer.py": "raise RuntimeError('no luck')", "bad/broken.yaml": yaml("broken")}
-    install(tmp_path, files, {"broken": "bad.layer:Layer"})
+    install(tmp_path, files, {"broken": "bad.layer:Layer"}, "bad")
     shown = code(
         tmp_path,
         "from torch import nn; from normbench import norms\n"
@@ -148,7 +115,7 @@ def test_only_the_norm_asked_for_is_imported(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_norm_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    install(tmp_path, {"mine.py": text, "mine.yaml": yaml("mine")}, {"mine": "mine:Layer"})
+    install(tmp_path, {"mine.py": text, "mine.yaml": yaml("mine")}, {"mine": "mine:Layer"}, "mine")
     shown = code(
         tmp_path, "from normbench import norms\ntry: norms.layer('mine')\nexcept norms.ConfigError as e: print(e)"
     )
@@ -157,9 +124,8 @@ def test_what_is_no_norm_is_refused(tmp_path: Path, text: str, says: str) -> Non
 
 def test_a_missing_or_unsound_yaml_is_named(tmp_path: Path) -> None:
     files = {"pkg/__init__.py": "", "pkg/none.py": "", "pkg/unsound.yaml": "name: sound\n", "pkg/torn.yaml": "a: [\n"}
-    install(
-        tmp_path, files, {"lost": "pkg.none:A", "unsound": "pkg.none:B", "torn": "pkg.none:C", "away": "nowhere.x:D"}
-    )
+    offers = {"lost": "pkg.none:A", "unsound": "pkg.none:B", "torn": "pkg.none:C", "away": "nowhere.x:D"}
+    install(tmp_path, files, offers, "tinynorm")
     assert "pkg.none:A of tinynorm needs the file lost.yaml beside it" in complaint(tmp_path, "norm=lost")
     assert "must say name: unsound, and batch_free" in complaint(tmp_path, "norm=unsound")
     assert "torn.yaml cannot be read" in complaint(tmp_path, "norm=torn")
@@ -168,7 +134,7 @@ def test_a_missing_or_unsound_yaml_is_named(tmp_path: Path) -> None:
 
 def test_a_name_claimed_twice_is_refused_and_no_other(tmp_path: Path) -> None:
     layer = {"mine/__init__.py": "", "mine/gn.yaml": yaml("gn"), "mine/two.yaml": yaml("two")}
-    install(tmp_path, layer, {"gn": "mine:GN", "two": "mine:Two"})
+    install(tmp_path, layer, {"gn": "mine:GN", "two": "mine:Two"}, "tinynorm")
     install(tmp_path, {}, {"two": "mine:Second"}, name="another")
     assert "norm=gn is claimed by mine:GN of tinynorm and by normbench itself" in complaint(tmp_path, "norm=gn")
     assert "norm=two is claimed by" in complaint(tmp_path, "norm=two")
