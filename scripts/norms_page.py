@@ -32,8 +32,8 @@ HEAD = """\
 
     python -m normbench norm=gn norm.groups=8 batch=2          a run
     python -m normbench -m norm=gn norm.groups=1,2,4 batch=2   a sweep over an option
-    python -m normbench.norms                                  this list in the terminal, with those of installed packages
-    python -m normbench.norms mabn                             one in full: shapes, and where paper and authors' code differ
+    python -m normbench.norms                                  the list, with installed packages' norms
+    python -m normbench.norms mabn                             one in full: shapes, paper against code
 
 - **time**: forward and backward of the layer with its ReLU on a CPU, as a ratio to `nn.BatchNorm2d` + ReLU, on 32 x 256 x 14 x 14
   images and one thread ([how it was measured](cost.md#what-a-norm-and-the-loop-cost)).
@@ -50,13 +50,13 @@ def page() -> str:
     names = plugins.builtin()
     times, errors = _times(), _errors()
     rows = [
-        "| norm | | one statistic is over | batch-free | time | error at 32 | at 2 | paper |",
-        "|---|---|---|---|---:|---:|---:|---|",
+        "| norm | one statistic is over | batch-free | time | error at 32 | at 2 |",
+        "|---|---|---|---:|---:|---:|",
     ]
     for name in names:
         layer = norms.layer(name)
         free = "yes" if layer.batch_free else ""
-        cells = (f"[{name}](#{name})", _label(name), layer.over, free, times[name], *errors[name], layer.paper)
+        cells = (f"[{name}](#{name}): {_label(name)}", layer.over, free, times[name], *errors[name])
         rows.append(f"| {' | '.join(cells)} |")
     return HEAD.format(setting=_setting()) + "\n".join([*rows, "", *map(_entry, names)])
 
@@ -131,8 +131,13 @@ def _errors() -> dict[str, list[str]]:
     """The reference runs' errors at BATCHES by norm; dashes where there is no run."""
     rows = [line.strip("| ").split(" | ") for line in SUMMARY.read_text().splitlines() if line.startswith("|")]
     at = [rows[0].index(batch) for batch in BATCHES]
-    by_label = {cells[0].strip(): [cells[i].strip() or "-" for i in at] for cells in rows[2:]}
+    by_label = {cells[0].strip(): [_whole(cells[i].strip()) or "-" for i in at] for cells in rows[2:]}
     return {name: by_label.get(_label(name), ["-"] * len(BATCHES)) for name in plugins.builtin()}
+
+
+def _whole(text: str) -> str:
+    """With spaces at which no line ends, up to the number of seeds."""
+    return text.replace(" ± ", "\u00a0±\u00a0").replace(" (", "\u00a0(")
 
 
 def _setting() -> str:
