@@ -15,9 +15,9 @@ if [ ! -x .venv/bin/python ]; then
   "$python" -m venv .venv || fail "python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"
 fi
 
-wanted="$(cat pyproject.toml; echo "$1")"
-if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
+installed=".venv/installed$1" # for each set of extras the pyproject.toml that it was installed from
+if ! cmp -s pyproject.toml "$installed"; then
   echo "Installing normbench and what it needs into .venv (PyTorch is large: minutes the first time)"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1" || fail "pip install failed, see above"
-  printf '%s\n' "$wanted" > .venv/installed
+  cp pyproject.toml "$installed"
 fi

@@ -27,7 +27,7 @@ def table() -> Table:
         except ConfigError as e:  # of a package that is installed but broken; the others still work
             found.add_row(name, f"[red]{escape(str(e))}[/]")
             continue
-        shown = [f"{key}={_short(options[key])}" for key in plugins.options(name)]
+        shown = [f"{key}={short(options[key])}" for key in plugins.options(name)]
         free = "yes" if layer.batch_free else "no"
         found.add_row(name, escape(layer.over), free, escape(", ".join(shown)), escape(layer.paper))
     return found
@@ -38,12 +38,12 @@ def page(name: str) -> str:
     layer, schema, meanings = norms.layer(name), plugins.schema(name), plugins.meanings(name)
     lines = [inspect.getdoc(layer) or "", "", "Options"]
     for key in plugins.options(name):
-        lines.append(f"    norm.{key}={_short(schema[key])}")
+        lines.append(f"    norm.{key}={short(schema[key])}")
         lines += [f"        {line}" for line in meanings[key]]
     return "\n".join(lines if plugins.options(name) else lines[:1])
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """As it would be typed."""
     if value is None:
         return "null"
