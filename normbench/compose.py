@@ -155,7 +155,7 @@ def _cells(overrides: list[str], union: list[Grid]) -> list[list[str]]:
 def _options_it_has(cell: list[str], own: set[str]) -> list[str]:
     """A cell without those of its grid's own norm options that its norm does not have."""
     name = next(str(o.value()) for o in reversed(parse(cell)) if o.key_or_group == "norm")
-    if name not in plugins.norm_names():
+    if name not in plugins.names():
         return cell  # refused when it is composed
     foreign = {key for key in own if key.startswith("norm.") and key[5:] not in plugins.options(name)}
     return [text for text in cell if text.partition("=")[0] not in foreign]

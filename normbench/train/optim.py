@@ -93,13 +93,13 @@ def _class(name: str) -> Any:
     if not name.startswith("timm/"):
         return next(cls for key, cls in vars(torch.optim).items() if key.lower() == name and isinstance(cls, type))
     try:
-        from timm import optim as timms
+        from timm.optim import get_optimizer_class, list_optimizers  # type: ignore[attr-defined]
     except ImportError:
         raise ConfigError(f"recipe.optimizer={name} needs timm, which is not installed: pip install timm") from None
-    short, known = name.removeprefix("timm/"), timms.list_optimizers()
+    short, known = name.removeprefix("timm/"), [str(one) for one in list_optimizers()]
     if short not in known:
         raise ConfigError(f"recipe.optimizer={name}: timm has no such optimizer{nearest(short, known)}")
-    return timms.get_optimizer_class(short, bind_defaults=True)
+    return get_optimizer_class(short, bind_defaults=True)
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:
