@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -55,29 +56,38 @@ class Shelf:
     def _find(self, cell: Cell) -> Found:
         match = (self.runs["norm"] == cell.label) & self.runs["state"].isin(FINISHED)
         match &= (self._plain["batch"] == plain(cell.batch)) | self.runs["batch_free"]
-        for name, value in self.common.wanted(cell).items():
-            match &= self._plain[name] == value if name in self._plain else value == "null"
-        stats, usual = cell.eval_stats or self.common.eval_stats, self.common.eval_stats
-        directly = match & (self._column("eval_stats", usual) == stats)
-        beside = match & (self._column("eval_stats", usual) == usual) & self.runs.index.isin(self._with(stats))
-        own, remarks = largest_alike(self.runs[directly | beside], swept=("eval_stats", "eval_also"))
-        refuse_twins(own)
+        wanted, usual = self.common.wanted(cell), self.common.eval_stats
+        stats = cell.eval_stats or usual
+        # by run, whether its own statistics are others than these, and how many it has beside
+        beside: dict[Any, tuple[bool, int]] = {}
+        for at, row in zip(self.runs.index[match], self._plain[match].to_dict("records"), strict=True):
+            own, also = row.get("eval_stats", usual), self._also(at)
+            alike = all(row.get(name, "null") == value for name, value in wanted.items())
+            if alike and (own == stats or (own == usual and stats in also)):
+                beside[at] = (own != stats, len(also))
+        found = self.runs.loc[list(beside)]
+        kept, remarks = _of_one_norm(found)
+        refuse_twins(kept)
         # of two that were trained alike, the one that was evaluated with the least
-        order = pd.DataFrame(
-            {"beside": ~directly[own.index], "also": self._column("eval_also", "null")[own.index].str.len()}
-        )
-        own = own.loc[order.sort_values(["beside", "also"], kind="stable").index]
-        own = own[~own["seed"].duplicated()]
-        errors = _errors(own[directly[own.index]], METRIC) | _errors(own[~directly[own.index]], f"{METRIC}_{stats}")
-        return Found(errors, own, remarks)
+        order = sorted(kept.index, key=lambda at: beside[at])
+        kept = kept.loc[order]
+        kept = kept[~kept["seed"].duplicated()]
+        others = pd.Series([beside[at][0] for at in kept.index], index=kept.index, dtype=bool)
+        errors = _errors(kept[~others], METRIC) | _errors(kept[others], f"{METRIC}_{stats}")
+        return Found(errors, kept, remarks)
 
-    def _column(self, name: str, absent: str) -> "pd.Series[str]":
-        return self._plain[name] if name in self._plain else pd.Series(absent, index=self.runs.index)
+    def _also(self, at: Any) -> list[str]:
+        """The statistics that a run was evaluated with beside its own."""
+        names = self.runs.at[at, "eval_also"] if "eval_also" in self.runs else None
+        return json.loads(names) if isinstance(names, str) else []
 
-    def _with(self, stats: str) -> list[object]:
-        """The runs that were evaluated with these statistics beside their own."""
-        also = self.runs["eval_also"].dropna() if "eval_also" in self.runs else pd.Series(dtype=str)
-        return [index for index, names in also.items() if stats in json.loads(names)]
+
+def _of_one_norm(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The largest set whose norm has the same options: a yaml can change between versions."""
+    options = [name for name in science.columns(runs) if name.startswith("norm.")]
+    if all(runs[name].map(plain).nunique() < 2 for name in options):
+        return runs, []
+    return largest_alike(runs, swept=("eval_stats", "eval_also"))
 
 
 def _errors(runs: pd.DataFrame, metric: str) -> dict[int, float]:
