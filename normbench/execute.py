@@ -164,12 +164,12 @@ def _record_failure(run: Run, error: Exception, in_sweep: bool, stays: Path) -> 
         _remove_empty(run.folder.parent, stays)
     else:
         said = {"type": type(error).__name__, "error": one_line(error)}
-        with contextlib.suppress(OSError):  # the disk may be full: then that is the error to be told
+        with contextlib.suppress(OSError):  # a full disk: that is the error to be told
             records.write_json(run.folder / "error.json", said)
 
 
 def _there(out: Path) -> Path:
-    """The folder that stays when a run is taken away: `out`, or the first above it that there is."""
+    """What stays when a run is taken away: `out`, or the first folder above it that there is."""
     return next(place for place in (out, *out.parents) if os.path.lexists(place) or place == place.parent)
 
 

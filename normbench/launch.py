@@ -193,7 +193,7 @@ def in_pool() -> bool:
 
 
 def join() -> None:
-    """Tells a process of joblib's, once, what its parent's end and SIGTERM mean; no-op elsewhere."""
+    """Tells a process of joblib's, once, what SIGTERM and its parent's end mean; else a no-op."""
     if in_pool() and not _joined:
         _joined.append(True)
         stopping.listen(at_once=False)  # a process that ends takes the others with it

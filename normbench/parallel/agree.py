@@ -1,4 +1,4 @@
-"""Whether any rank wants to stop: the one question that all ranks must answer alike at every step."""
+"""Whether any rank wants to stop: what all ranks must answer alike at every step."""
 
 import torch
 import torch.distributed as c10d

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import photos
 from PIL import Image
 
 from normbench import class_folders, cli
@@ -19,17 +20,6 @@ from normbench.compose import run_of
 from normbench.config import ConfigError
 from normbench.data.folder import UnreadableImage, decode, load
 from normbench.runs import science
-
-
-def photos(root: Path, seed: int = 0, each: int = 3) -> Path:
-    rng = np.random.default_rng(seed)
-    for split in ("train", "val"):
-        for name in ("a", "b"):
-            (root / split / name).mkdir(parents=True)
-            for i in range(each):
-                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
-    return root
 
 
 def identity(root: Path) -> str:

@@ -26,6 +26,7 @@ from killing import (
     states,
     until,
 )
+from pictures import photos
 
 Tried = Callable[..., None]
 LINE = re.compile(r"normbench: SIGTERM: (stopped|digits bn b8 s\d stopped after epoch (\d+)( step (\d+))?); ")
@@ -115,8 +116,6 @@ def test_one_ranks_sigterm_stops_all_at_one_step(server: Server, tmp_path: Path,
 
 def test_a_loaders_processes_may_be_told_too(server: Server, tmp_path: Path, tried: Tried) -> None:
     """Slurm, docker and timeout tell a whole group: the training goes on to its checkpoint."""
-    from test_class_folders import photos
-
     out = tmp_path / "runs"
     command = ["data=imagenet", f"data.root={photos(tmp_path / 'photos', each=200)}", "data.image_size=8"]
     command += ["data.eval_resize=8", "data.loader_processes=2", "model=cifar_resnet8", "model.options.width=2"]
