@@ -71,8 +71,9 @@ def of(name: str, of_source: str | None = None) -> Facts:
         found |= {key: value for key, value in sets[of_source].items() if key != "num_classes"}
     if name in plugins.offered("data"):
         found["loader"] = plugins.entry_of(name, "data").value
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
     try:
-        return Facts(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+        return Facts(**plain)
     except TypeError as error:
         path = plugins.yaml_of(name, "data")
         raise ConfigError(f"{path} must say under facts what the data set is: {one_line(error)}") from None
