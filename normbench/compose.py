@@ -72,7 +72,7 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
     """The run of a composed configuration; raises ConfigError."""
     if key := unknown(composed, Config):
         raise ConfigError(f"{key}: no such key, and + would add one that nobody reads; leave it out")
-    _check_source(composed)
+    _check_data(composed)
     try:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as e:
@@ -83,12 +83,15 @@ def settled(composed: DictConfig, files: bool = True) -> Run:
     return settle(config, plugins.schema(str(config.norm.get("name"))), _network_defaults(config.model.name), files)
 
 
-def _check_source(composed: DictConfig) -> None:
-    """Raises ConfigError for a data set that its source does not have: facts are read by its name."""
+def _check_data(composed: DictConfig) -> None:
+    """Raises ConfigError for a data set whose facts other values refer to, and which lacks them."""
     data = composed.data
-    if data.source is not None:
-        name = "" if OmegaConf.is_missing(data, "name") else str(data.name)
-        facts.check_name(str(data.source), name)
+    name = "" if OmegaConf.is_missing(data, "name") else str(data.name)
+    facts.check_name(data.source, name)
+    known = facts.of(data.source or name, name)
+    if known.sgd_batch is None and OmegaConf.is_interpolation(composed.protocol, "sgd_batch"):
+        way = "choose protocol=fixed_sgd sgd_batch=N, or protocol=per_worker workers=N"
+        raise ConfigError(f"data={name} does not say which sgd_batch goes with it; {way}")
 
 
 def _network_defaults(name: str) -> dict[str, Any]:

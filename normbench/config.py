@@ -55,8 +55,6 @@ class Model:
 @dataclass
 class Data:
     name: str = MISSING
-    # one of SOURCES, where `name` is the user's word; None: the name says what the data set is
-    source: str | None = None
     num_classes: int = MISSING
     train_images: int | None = None  # how many there are, where that is known before reading them
     train_size: int | None = None  # use only the first so many of a fixed permutation
@@ -75,6 +73,8 @@ class Data:
     grey: bool = False
     # an installed package's own; their names and defaults are those of its yaml
     options: dict[str, Any] = field(default_factory=dict)
+    # one of SOURCES, where `name` is the user's word; None: the name says what the data set is
+    source: str | None = None
     # digest of the images in class folders: no option, counted under data.root, wherever that is
     files: str | None = None
     root: str | None = field(default=None, metadata=HARDWARE)

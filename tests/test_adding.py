@@ -13,7 +13,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from normbench import plugins
+from normbench import plugins, records
 
 TEXT = (ROOT / "docs" / "adding.md").read_text()
 TINY = ["norm=gn", "batch=8", "recipe.epochs=2", "device=cpu", "out=runs"]
@@ -49,8 +49,8 @@ def test_a_network_a_data_set_and_a_tracker_of_packages_train_together(site: Pat
     layers = json.loads((result.parent / "env.json").read_text())["norm_layers"]
     assert len(layers) == 3  # every BatchNorm of it was replaced
     assert "groups" in str(layers)
-    recorded = (result.parent / "config.yaml").read_text()
-    assert "noise: 1.0" in recorded
+    recorded = records.read_config(result.parent)["data"]
+    assert recorded["options"] == {"noise": 1.0}
     assert "facts" not in recorded
 
 
@@ -111,9 +111,14 @@ def test_what_is_missing_or_unsound_is_one_line_and_only_for_whoever_chooses_it(
         "pkg/list.yaml": "name: list\noptions: [1]\n",
         "pkg/digits.yaml": "name: digits\n",
         "pkg/empty.yaml": "name: empty\nnum_classes: 2\n",
+        "pkg/alone.yaml": (
+            "defaults: [override /model@_global_.model: cifar_resnet8, override /recipe@_global_.recipe: digits]\n"
+            "name: alone\nnum_classes: 2\ntrain_images: 8\n"
+            "facts: {image_shape: [1, 8, 8], train_images: 8, test_images: 8}\n"
+        ),
     }
     install(tmp_path, files, dict.fromkeys(["other", "odd", "list", "lost"], "pkg:A"), "one", "normbench.models")
-    install(tmp_path, {}, {"digits": "pkg:load", "empty": "pkg:load"}, "two", "normbench.data")
+    install(tmp_path, {}, dict.fromkeys(["digits", "empty", "alone"], "pkg:load"), "two", "normbench.data")
     install(tmp_path, {}, {"lost": "away:T"}, "three", "normbench.trackers")
     for typed, said in {
         "model=other": "other.yaml must say name: other",
@@ -122,6 +127,7 @@ def test_what_is_missing_or_unsound_is_one_line_and_only_for_whoever_chooses_it(
         "model=lost": "model=lost: pkg:A of one needs the file lost.yaml beside it",
         "data=digits": "data=digits is claimed by pkg:load of two and by normbench itself; uninstall or rename",
         "data=empty": "empty.yaml must say under facts what the data set is",
+        "data=alone": "data=alone does not say which sgd_batch goes with it; choose protocol=fixed_sgd sgd_batch=N",
         "tracker=lost": "tracker=lost: away:T of three needs the file lost.yaml beside it",
     }.items():
         assert said in complaint(tmp_path, typed), typed
