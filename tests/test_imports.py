@@ -6,6 +6,7 @@ The imports are read, not run, so one inside a function counts as one at the top
 
 import ast
 import io
+import re
 import statistics
 import tokenize
 from collections.abc import Iterator
@@ -137,6 +138,13 @@ def test_every_part_has_a_level() -> None:
     parts = {part(path) for path in FILES}
     assert not parts - set(LEVEL), "give these a level"
     assert not set(LEVEL) - parts, "these are gone"
+
+
+def test_the_page_of_the_design_has_every_part_at_its_level() -> None:
+    text = (PACKAGE.parent / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    told = {part: int(level) for level, parts in rows for part in re.findall(r"`(\w+)`", parts)}
+    assert told == {part: level for part, level in LEVEL.items() if not part.startswith("__")}
 
 
 @pytest.mark.parametrize("path", files(*LEVEL), ids=named)

@@ -27,7 +27,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from normbench import cli, launch, plugins, usage
+from normbench import cli, compose, launch, plugins, usage
 from normbench.compose import composed, planned, run_of
 from normbench.config import ConfigError
 from normbench.study.figures.by_name import FIGURES
@@ -113,7 +113,8 @@ def check_run(arguments: list[str], made_up: set[str]) -> None:
         engine = launch.chosen(overrides)
         if "-m" in flags or "--multirun" in flags:
             assert _planned(tuple(word for word in overrides if not re.match(r"\+*hydra[./]", word)))
-            assert composed([word for word in overrides if re.match(r"\+*hydra[./]", word)])
+            with compose._hydra():
+                assert compose._compose([word for word in overrides if re.match(r"\+*hydra[./]", word)], hydra_too=True)
         else:
             assert engine == "basic", "an engine launches a sweep"
             assert run_of(overrides, files=False)
@@ -279,7 +280,7 @@ python -m this_is_code
         "python -m normbench.profile norm=bn,gx",
         "python -m normbench.norms gx",
         "python -m normbench.nothing",
-        "python scripts/bench_norms.py --round 3",
+        "python scripts/bench_norms.py --turns 3",
         "python -c 'from normbench.testing import check_nrom'",
         "pip install 'normbench[slrum]'",
     ],
