@@ -25,8 +25,8 @@ NAME = re.compile(r"[\w-]+")
 def spelled(overrides: list[str]) -> list[str]:
     """The overrides with quotes where Hydra's grammar has no letters for a value, as for größe.
 
-    An argument of the network need not stand in its yaml: model.options.dropout=0.5. Nor need one of
-    the optimizer or of the schedule.
+    An argument of the network, the optimizer or the schedule need not stand in a yaml:
+    model.options.dropout=0.5.
     """
     return [_quoted(f"++{o}" if o.startswith(FREE) else o) for o in overrides]
 

@@ -128,7 +128,7 @@ def _tensors(old: _BatchNorm) -> list[Tensor]:
 
 
 def _as_before(cls: type[Norm], old: _BatchNorm) -> dict[str, Any]:
-    """eps of a BatchNorm for a norm that keeps its statistics too, and momentum where both count alike.
+    """eps of a BatchNorm for a norm that keeps its statistics too; momentum where both count alike.
 
     A norm whose paper has another momentum than torch's 0.1 means another moving average by it.
     """

@@ -31,7 +31,8 @@ class TimedNetwork:
     def train(self) -> None:
         self.model.train()
         self.updates.backward(self._loss())
-        self.updates.step(lr=0.0)  # a step's work without its effect: random labels would lead astray
+        # a step's work without its effect: random labels would lead astray
+        self.updates.step(lr=0.0)
 
     @torch.no_grad()
     def infer(self) -> None:

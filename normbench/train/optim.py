@@ -65,7 +65,7 @@ class Updates:
 
 
 def build(run: Run, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all that is trained; decay_norm=false spares vectors (gamma, beta, biases).
+    """The optimizer of all that is trained; decay_norm=false spares vectors: gamma, beta, biases.
 
     Raises ConfigError for a name or an option that there is not.
     """

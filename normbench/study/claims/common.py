@@ -141,6 +141,7 @@ def _fields(kind: type, file: dict[str, Any]) -> dict[str, Any]:
             f.default if f.default is not MISSING else f.default_factory() if callable(f.default_factory) else None
         )
         value = file.get(f.name, default)
+        value = None if value == f.metadata.get("off") else value  # then no record has it
         if f.name != "name" and not f.metadata.get("hardware") and isinstance(value, str | float | int | list | None):
             found[f.name] = value
     return found
