@@ -7,7 +7,8 @@ source "$(dirname "$0")/venv.sh" "[docs]"
 
 export NO_MKDOCS_2_WARNING=1 # an announcement of the theme's, of no concern to these pages
 if [ "${1:-build}" = build ]; then
-  .venv/bin/python -m mkdocs build --strict --quiet || fail "the site was not built, see above"
+  # not --quiet: it would hide the warnings from --strict too
+  .venv/bin/python -m mkdocs build --strict || fail "the site was not built, see above"
   echo "wrote results/site/index.html"
 else
   .venv/bin/python -m mkdocs "$@"
