@@ -1,4 +1,4 @@
-"""The networks by name, with BatchNorms: our CIFAR ResNets, torchvision's, timm's, and packages' own.
+"""The networks by name, with BatchNorms: our CIFAR ResNets, torchvision's, timm's, packages' own.
 
 An installed package offers a callable(num_classes=, image_channels=, **options) -> nn.Module
 through the entry-point group normbench.models (plugins.py).
