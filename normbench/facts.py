@@ -112,7 +112,7 @@ def _stated(name: str) -> dict[str, Any]:
     return found
 
 
-# ------------------------------------------------------------------ names of the user's own
+# ---------------------------------------------------------------------------- a name of one's own
 
 
 def check_name(source: str | None, name: str) -> None:

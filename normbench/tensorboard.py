@@ -77,8 +77,6 @@ def _written(place: Path) -> set[tuple[str, int]]:
         return set()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    all_of_them = {"scalars": 0, "tensors": 0}
-    found = EventAccumulator(str(place), size_guidance=all_of_them)
+    found = EventAccumulator(str(place), size_guidance={"scalars": 0})  # 0: all of them
     found.Reload()
-    # torch writes the older kind of scalar
     return {(tag, event.step) for tag in found.Tags()["scalars"] for event in found.Scalars(tag)}

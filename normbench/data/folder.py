@@ -85,7 +85,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
 
 def mean_and_sd(files: "Files") -> tuple[list[float], list[float]]:
-    """Of the pixels that evaluation sees, of the first SAMPLED images of a fixed permutation."""
+    """Of the pixels as evaluation sees them; of the first SAMPLED images of a permutation."""
     chosen = order.first_of(len(files), min(SAMPLED, len(files)))
     return pixels.mean_and_sd(files[int(i), "evaluation", 0][0].numpy()[None] for i in chosen)
 

@@ -54,8 +54,7 @@ def _read(data: Data, *, train: bool) -> Arrays:
         which["split"] = split
     try:
         found = getattr(datasets, name)(data.root, **which, download=data.download)
-    # checksums, the network, the disk; of a torn file whatever its reader meets
-    except Exception as error:
+    except Exception as error:  # checksums, network, disk; of a torn file whatever it is
         raise ConfigError(
             f"data.root={data.root}: {data.name} cannot be read ({first_line(error)}); "
             "set data.root to the folder that holds torchvision's files, or add data.download=true"
