@@ -261,8 +261,8 @@ def test_ones_own_norm_is_marked_in_figures_and_tables_and_the_reference_is_not(
 def test_a_papers_panel_is_never_marked_as_the_users(make_run: Any, data: Path, tmp_path: Path) -> None:
     make_run(tmp_path / "runs", seed=5, epochs=2)
     drawing = FIGURES["gn_fig5"](collected.runs(tmp_path / "runs", reference=True)[0])
-    ours, theirs = ({axes.get_title() for axes in part.axes} for part in drawing.figure.subfigs)
-    assert (ours, theirs) == ({"BN (partly yours)", "GN"}, {"BN", "GN"})
+    left, right = ([axes.get_title() for axes in half.axes] for half in drawing.figure.subfigs)
+    assert (left, right) == (["BN (partly yours)", "GN"], ["BN", "GN"])
 
 
 def test_the_users_own_are_never_outvoted_by_unlike_reference_runs(make_run: Any, data: Path, tmp_path: Path) -> None:
