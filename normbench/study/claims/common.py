@@ -79,7 +79,9 @@ class Common:
         """The fields whose value is not the one that data, network and recipe bring along."""
         defaults = _defaults(paths.conf(), self.fields["data"], self.fields["model"], self.fields.get("recipe", ""))
         said = {"data", "model", "recipe", *PROTOCOL, *(f"data.{key}" for key in COUNTED)}
-        for key in dict.fromkeys([*defaults, *self.fields]):
+        # A field without a record is off, if it can be; else the record is older than the field.
+        recorded = [key for key in defaults if key in self.fields or _can_be_off(key)]
+        for key in dict.fromkeys([*recorded, *self.fields]):
             default, value = defaults.get(key), self.fields.get(key, "null")
             if key not in said and "${" not in str(default) and value != _spelled(default):
                 # What is off is recorded alike, and typed as the kind of thing it is.
@@ -145,6 +147,13 @@ def _fields(kind: type, file: dict[str, Any]) -> dict[str, Any]:
         if f.name != "name" and not f.metadata.get("hardware") and isinstance(value, str | float | int | list | None):
             found[f.name] = value
     return found
+
+
+def _can_be_off(key: str) -> bool:
+    """Whether a field may be None or False, of which a record keeps no trace."""
+    part, _, name = key.rpartition(".")
+    types = {f.name: f.type for f in fields({"data": Data, "recipe": Recipe}.get(part, Config))}
+    return part == "model.options" or types.get(name) is bool or "None" in str(types.get(name))
 
 
 def _yaml(path: Path) -> dict[str, Any]:
