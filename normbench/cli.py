@@ -39,10 +39,10 @@ def main() -> None:
     """The console script `normbench`, and `python -m normbench`."""
     if not _many_ranks():
         sys.exit(_guarded(sys.argv[1:]))
-    from torch.distributed.elastic.multiprocessing.errors import record
-
     if "TORCHELASTIC_RUN_ID" in os.environ:
         stopping.follow_the_parent()
+    from torch.distributed.elastic.multiprocessing.errors import record
+
     code = record(_guarded)(sys.argv[1:])  # torchrun's report of a rank that fails names the error
     # A gloo thread may still be freeing the last collective's tensors. It takes the interpreter's
     # lock for that, and aborts the process where the interpreter is ending: so this one is not

@@ -8,6 +8,7 @@ A training finishes its step and writes a checkpoint; anything else ends at once
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -97,11 +98,28 @@ def follow_the_parent() -> None:
 
 
 def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
+    if not _torchrun_gone():
+        while os.getppid() == parent:
+            time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(CODE)
+
+
+def _torchrun_gone() -> bool:
+    """Whether torchrun was killed before this rank could see that it is its parent.
+
+    It listens before it starts the ranks that are to meet there.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return False
+    try:
+        socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, KeyError, ValueError):  # of a name or a network that is wrong torch tells
+        return False
+    return False
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:

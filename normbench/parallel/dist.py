@@ -4,7 +4,6 @@ The code path for one process is that for eight.
 """
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -23,27 +22,10 @@ TIMEOUT = timedelta(minutes=30)
 
 def start(device: str) -> None:
     """Joins the process group that torchrun's variables describe."""
-    _check_launcher()
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     c10d.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
-
-
-def _check_launcher() -> None:
-    """Raises ConfigError for a rank whose torchrun has gone meanwhile: it would wait for ever.
-
-    torchrun listens before it starts the ranks that are to meet there.
-    """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return
-    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    try:
-        socket.create_connection(address, timeout=60).close()
-    except ConnectionRefusedError:
-        raise ConfigError(f"no torchrun at {address[0]}:{address[1]} any more; start it again") from None
-    except OSError:
-        return  # whatever else there is with this name or this network: torch says it
 
 
 def stop() -> None:

@@ -4,6 +4,8 @@ import os
 import random
 import re
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,7 @@ from killing import (
 from pictures import photos
 
 Tried = Callable[..., None]
-LINE = re.compile(r"normbench: SIGTERM: (stopped|digits bn b8 s\d stopped after epoch (\d+)( step (\d+))?); ")
+LINE = re.compile(r"normbench: SIGTERM: (stopped|\w+ bn b\d s\d stopped after epoch (\d+)( step (\d+))?); ")
 LONG = ["recipe.epochs=60", "data.train_size=512"]
 LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
 
@@ -119,7 +121,7 @@ def test_a_loaders_processes_may_be_told_too(server: Server, tmp_path: Path, tri
     out = tmp_path / "runs"
     command = ["data=imagenet", f"data.root={photos(tmp_path / 'photos', each=200)}", "data.image_size=8"]
     command += ["data.eval_resize=8", "data.loader_processes=2", "model=cifar_resnet8", "model.options.width=2"]
-    command += ["recipe.epochs=30", "batch=2", "sgd_batch=4", "device=cpu", f"out={out}"]
+    command += ["recipe.epochs=30", "batch=2", "sgd_batch=4", "protocol=fixed_sgd", "device=cpu", f"out={out}"]
     launch = server.start(*command, cwd=tmp_path)
     until(lambda: rows(out) or launch.poll() is not None)
     launch.kill(signal.SIGTERM)
@@ -150,8 +152,9 @@ def test_a_sweep_of_many_processes_closes_with_its_table(group: bool, tmp_path: 
     out = tmp_path / "runs"
     process = start(*PROGRAM, "-m", *RUN, *LONG, "seed=0,1,2", "hydra/launcher=joblib", f"out={out}", cwd=tmp_path)
     until(lambda: rows(out), 240)
-    kill_group(process, signal.SIGTERM if group else signal.Signals(0))
-    if not group:
+    if group:
+        kill_group(process, signal.SIGTERM)
+    else:
         process.terminate()
     said, errors = ended(process, 143)
     cut = len([s for s in states(out) if s == "cut"])
@@ -166,9 +169,10 @@ def test_a_sweep_of_many_processes_closes_with_its_table(group: bool, tmp_path: 
 @pytest.mark.parametrize("moment", ["starting", "training"])
 @LINUX
 def test_no_rank_outlives_a_killed_torchrun_for_ten_seconds(moment: str, tmp_path: Path, tried: Tried) -> None:
+    """Starting: while the ranks still import torch."""
     out = tmp_path / "runs"
     process = start(*TORCHRUN, *RUN, *LONG, f"out={out}", cwd=tmp_path)
-    until(lambda: len(children(process.pid)) == 2 if moment == "starting" else rows(out), 240)
+    until(lambda: watched(process.pid) if moment == "starting" else rows(out), 240)
     ranks = children(process.pid)
     process.kill()
     killed = time.monotonic()
@@ -182,3 +186,20 @@ def test_no_rank_outlives_a_killed_torchrun_for_ten_seconds(moment: str, tmp_pat
     assert states(out) in ([], ["cut"])
     assert not holders(out)
     tried("kills, torchrun")
+
+
+def watched(launcher: int) -> bool:
+    """Whether both ranks have a thread besides the first: the one that follows their parent."""
+    ranks = children(launcher)
+    return len(ranks) == 2 and all(len(list(Path(f"/proc/{pid}/task").iterdir())) > 1 for pid in ranks)
+
+
+def test_a_rank_whose_torchrun_has_gone_before_it_could_look_ends(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(nobody.getsockname()[1])}
+        place |= {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+        place |= {"TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        ran = subprocess.run([*PROGRAM, *RUN], cwd=tmp_path, env={**os.environ, **place}, timeout=200)
+    assert ran.returncode in (143, -signal.SIGTERM)
+    assert not any(tmp_path.iterdir())
