@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from normbench.study.figures import error_vs_option, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import experiments, probes, setting, stats
+from normbench.study.read import experiments, origin, probes, setting, stats
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
@@ -165,7 +165,7 @@ def _notes(own: pd.DataFrame, inside: Kinds, batch: int, lacking: list[str]) -> 
             f"Share, of the mean square in {'the last norm' if layer == 'last' else layer}: whole, of what its weights "
             "did to a past batch, what is compensated; dotted, what they did beside all that lies between two batches.",
         ]
-    return f"{' '.join(said)}\n{lines.missing_text(lacking)}"
+    return "\n".join(filter(None, [" ".join(said), lines.missing_text(lacking), origin.in_words(own)]))
 
 
 def _numbers(found: Found, kinds: Kinds) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import LineStyle, Look, looks_of
-from normbench.study.read import experiments, setting, stats
+from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
@@ -37,7 +37,7 @@ def lr_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     usual = setting.recipe_lr(own)
     norms = [norm for norm in experiments.read("lr_fig").norms if norm in own["norm"].unique()]
     norms = [norm for norm in dict.fromkeys([*norms, *own["norm"]]) if any(norm == of for of, _ in found)]
-    looks, lines_of = looks_of(norms), _line_of(found)
+    looks, lines_of = looks_of(norms, origin.marks(own)), _line_of(found)
     lacking = missing(own, "lr_fig")
     with style.paper():
         rows = -(-len(norms) // COLUMNS)
@@ -171,7 +171,8 @@ def _notes(own: pd.DataFrame, found: Found, lacking: list[str]) -> str:
     n = " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
     spread = f"Mean ± sd over {n} seeds. " if counts and counts[-1] > 1 else f"Seed {own['seed'].min()}. "
     chosen_on = "Best: the least mean that is shown; to choose it on the test set flatters."
-    return f"{spread if counts else ''}{chosen_on}\n{lines.missing_text(lacking)}"
+    said = [f"{spread if counts else ''}{chosen_on}", lines.missing_text(lacking), origin.in_words(own)]
+    return "\n".join(filter(None, said))
 
 
 def _numbers(found: Found, norms: list[str], looks: dict[str, Look], usual: float | None) -> pd.DataFrame:

@@ -60,7 +60,7 @@ def over_seeds(runs: pd.DataFrame, of: Callable[[dict[str, Any]], float]) -> pd.
     """
     found: dict[float, list[float]] = {}
     for path in runs["path"]:
-        rows = records.read_probes(Path(path))
+        rows = rows_of(path)
         images = max((row["images_seen"] / row["epoch"] for row in rows[-1:]), default=1)
         for row in rows:
             value = of(row)
@@ -72,7 +72,7 @@ def over_seeds(runs: pd.DataFrame, of: Callable[[dict[str, Any]], float]) -> pd.
 
 def watched(runs: pd.DataFrame) -> bool:
     """Whether any of the runs has probes."""
-    return any(records.read_probes(Path(path)) for path in runs["path"])
+    return any(rows_of(path) for path in runs["path"])
 
 
 def filter_length(line: dict[str, Any]) -> float:
