@@ -83,10 +83,10 @@ def run_dry(*typed: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_states_and_hours_are_those_computed_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     profiled(
-        row("bn", 2, train=1, infer=2),  # an epoch: 8,000 s + 1,000 s
-        row("bn", 4, train=2, infer=4),  # 4,500 s
-        row("bn", 8, train=4, infer=8),  # 2,250 s
-        row("gn", 4, train=0.5, infer=1),  # 18,000 s
+        row("bn", 2, train=1, infer=8),  # an epoch: 8,000 s + 1,000 s
+        row("bn", 4, train=2, infer=16),  # 4,500 s
+        row("bn", 8, train=4, infer=32),  # 2,250 s
+        row("gn", 4, train=0.5, infer=4),  # 18,000 s
     )
     leave(["norm=bn", "batch=2"], 15, result={"status": "done"})
     leave(["norm=bn", "batch=4"], 5)
@@ -108,7 +108,7 @@ def test_states_and_hours_are_those_computed_by_hand(capsys: pytest.CaptureFixtu
 
 
 def test_what_diverged_is_paid_and_what_runs_is_not_started_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(row("bn", 2, 1, 2), row("bn", 4, 2, 4))
+    profiled(row("bn", 2, 1, 8), row("bn", 4, 2, 16))
     leave(["norm=bn", "batch=2"], 4, result={"status": "diverged"})
     folder = leave(["norm=bn", "batch=4"], 5)
     with records.hold(folder):
@@ -129,7 +129,7 @@ def test_epochs_count_as_done_only_where_a_rerun_would_keep_them(capsys: pytest.
 
 
 def test_each_seed_is_paid_and_a_batch_free_run_once(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(row("bn", 2, 1, 2), row("gn", 8, 0.5, 1))
+    profiled(row("bn", 2, 1, 8), row("gn", 8, 0.5, 4))
     lines = shown(capsys, "-m", "norm=bn,gn", "batch=2", "seed=0,1,2")
     # 3 x 15 x (9,000 + 18,000) s
     assert "device-hours on A100: 337.5 still to pay of 337.5" in lines
@@ -138,12 +138,12 @@ def test_each_seed_is_paid_and_a_batch_free_run_once(capsys: pytest.CaptureFixtu
 
 
 def test_every_further_evaluation_costs_its_images(capsys: pytest.CaptureFixture[str]) -> None:
-    profiled(row("bn", 2, train=8, infer=1))
-    typed = ["batch=2", "recipe.epochs=1", "eval_also=[precise,batch]", "precise_images=1400"]
+    profiled(row("bn", 2, train=8, infer=4))
+    typed = ["batch=2", "recipe.epochs=1", "eval_also=[precise,batch]", "precise_images=5600"]
     lines = shown(capsys, *typed)
-    # 1,000 s of training, 3 x 2,000 s, 1,400 s: 8,400 s
+    # 1,000 s of training, 3 x 2,000 s and 1,400 s at 4 img/s: 8,400 s
     assert rows_of(lines)[("bn", "2", "0")][3] == "2.33"
-    assert lines[-1] == "python -m normbench batch=2 recipe.epochs=1 'eval_also=[precise,batch]' precise_images=1400"
+    assert lines[-1] == "python -m normbench batch=2 recipe.epochs=1 'eval_also=[precise,batch]' precise_images=5600"
 
 
 # ---------------------------------------------------------------------------- which rows of the profile
@@ -182,7 +182,7 @@ def test_the_size_of_the_images_and_the_device_that_are_asked_for_count(capsys: 
 
 def test_the_machine_measured_last_is_used_alone_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     cpu = {"device": "cpu", "threads": 2, "date": "2026-11-02"}
-    profiled(row("bn", 2, 1, 2, **cpu), row("bn", 2, 100, 100), row("bn", 4, 100, 100))
+    profiled(row("bn", 2, 1, 8, **cpu), row("bn", 2, 100, 100), row("bn", 4, 100, 100))
     lines = shown(capsys, "-m", "norm=bn", "batch=2,4")
     assert rows_of(lines)[("bn", "2", "0")][3] == "37.5"
     assert rows_of(lines)[("bn", "4", "0")][3] == "-"
