@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -113,7 +114,7 @@ def check_run(arguments: list[str], made_up: set[str]) -> None:
         engine = launch.chosen(overrides)
         if "-m" in flags or "--multirun" in flags:
             assert _planned(tuple(word for word in overrides if not re.match(r"\+*hydra[./]", word)))
-            with compose._hydra():
+            with compose.hydra_here():
                 assert compose._compose([word for word in overrides if re.match(r"\+*hydra[./]", word)], hydra_too=True)
         else:
             assert engine == "basic", "an engine launches a sweep"
@@ -145,7 +146,8 @@ def check_script(words: list[str], made_up: set[str]) -> None:
     elif path.name == "multi_node.sh":
         check_run(arguments, made_up)
     elif path.name == "test.sh":
-        assert all((ROOT / word.split("::")[0]).exists() for word in arguments if not word.startswith("-"))
+        paths = [word for before, word in pairwise(["", *arguments]) if before not in ("-m", "-k") and word[0] != "-"]
+        assert all((ROOT / word.split("::")[0]).exists() for word in paths)
     elif path.name == "reference.sh":
         assert len(arguments) <= 1
     elif path.name == "docs.sh":

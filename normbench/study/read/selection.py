@@ -148,6 +148,8 @@ def left_out(runs: pd.DataFrame, kept: pd.DataFrame, fields: Sequence[str]) -> l
     rest = runs[~runs.index.isin(kept.index)]
     if rest.empty:
         return []
+    if not fields:
+        return [f"left out: {len(rest)} more of the same setting"]
     told = pd.DataFrame({name: _told(runs, name) for name in fields})
     here = {name: set(told.loc[kept.index, name]) for name in fields}
     sets = [told.loc[own.index] for _, own in rest.groupby(_key(told.loc[rest.index]), sort=False)]
