@@ -69,6 +69,17 @@ def test_a_run_at_another_learning_rate_is_left_out_and_named_or_refused(
         TABLES["claims"](runs, strict=True)
 
 
+def test_a_run_of_other_defaults_under_the_same_label_is_left_out_and_named(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, batch=2, seed=seed, error=9.0, norm__momentum=0.1)
+    make_run(tmp_path, batch=2, seed=2, error=1.0, norm__momentum=0.2)
+    assert errors(tmp_path, "norm=bn batch=2") == {0: 9.0, 1: 9.0}
+    remark = "left out: 1 run that differs from these in norm.momentum; choose with norm.momentum=0.2 (1)"
+    assert remark in TABLES["claims"](collected.runs(tmp_path)[0]).remarks
+
+
 def test_a_batch_free_run_serves_every_batch_and_under_per_worker_none_is(
     make_run: Callable[..., Path], tmp_path: Path
 ) -> None:

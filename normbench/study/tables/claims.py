@@ -56,7 +56,10 @@ def _left_out(plain: pd.DataFrame, alike: pd.DataFrame, shelf: Shelf, strict: bo
     free = (*setting_free(alike), "eval_also")
     if strict:
         refuse_unlike(unasked, "a table", free)
-    remarks = left_out(unasked, alike, differing(unasked, free))
+    # one norm's options, too, can differ: a yaml changes between versions
+    within = [name for _, own in unasked.groupby("norm") for name in differing(own, [k for k in free if k != "norm"])]
+    fields = list(dict.fromkeys([*differing(unasked, free), *(name for name in within if name.startswith("norm."))]))
+    remarks = left_out(unasked, alike, fields) if fields else []
     return list(dict.fromkeys([*remarks, *(remark for cell in found for remark in cell.remarks)]))
 
 
