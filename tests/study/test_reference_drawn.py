@@ -44,13 +44,7 @@ def test_every_committed_figure_and_table_is_in_the_manifest_and_there() -> None
     assert [name for _, name, _ in manifest() if f"`{name}." not in readme] == []
 
 
-def data_or_skip() -> None:
-    if not (REFERENCE / reference_files.RUNS).exists():
-        pytest.skip("no runs.csv is committed yet")
-
-
 def test_the_data_are_small_and_of_one_piece() -> None:
-    data_or_skip()
     known = reference_files.read_runs(REFERENCE)
     for name in (reference_files.EPOCHS, reference_files.PROBES):
         assert reference_files.read_rows(REFERENCE / name, known)
@@ -60,7 +54,6 @@ def test_the_data_are_small_and_of_one_piece() -> None:
 
 @pytest.mark.parametrize(("command", "name", "filters"), manifest(), ids=[name for _, name, _ in manifest()])
 def test_what_is_committed_is_what_the_data_give(command: str, name: str, filters: list[str], tmp_path: Path) -> None:
-    data_or_skip()
     pinned = dict(line.split("==") for line in (REFERENCE / "drawn_with.txt").read_text().split())
     if command == "figures" and version("matplotlib") != pinned["matplotlib"]:
         pytest.skip(f"drawn with matplotlib {pinned['matplotlib']}; {version('matplotlib')} here draws other bytes")
