@@ -142,7 +142,7 @@ def test_what_the_command_line_says_is_not_swept() -> None:
 
 
 def test_the_sweep_file_is_yaml_and_a_wrong_experiment_one_line() -> None:
-    done = script("wandb_sweep.py", "demo", "seed=3")
+    done = script("wandb_sweep.py", "gn_fig1", "seed=3")
     assert yaml.safe_load(done.stdout)["metric"]["name"] == "top1_error_pct_median_last5"
     with pytest.raises(ConfigError, match=r"gn_fig11: no such experiment \(did you mean gn_fig1"):
         module("wandb_sweep").sweep("gn_fig11", [])

@@ -84,7 +84,7 @@ def test_batch_statistics_are_each_mini_batchs_own_and_every_image_counts_once(t
                 for gx, gy in own:
                     stock.train()
                     wrong += int((stock(gx).argmax(1) != gy).sum())
-    assert error == pytest.approx(100 * wrong / 2000, abs=1e-9)
+    assert error == pytest.approx(100 * wrong / 8000, abs=1e-9)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

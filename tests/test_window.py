@@ -109,7 +109,7 @@ def test_what_a_checkpoint_lies_between_is_no_part_of_a_line(tiny: list[str]) ->
     lines = records.read_probes(run.path)
     assert [line["past_batches"] for line in lines] == 3 * [1, 0, 2, 1]
     assert lines[1]["moved_mean"] is None
-    assert all(0 < line["moved_mean"] < 1 for line in lines if line["past_batches"])
+    assert all(0 < line["moved_mean"] < 10 for line in lines if line["past_batches"])
     assert all(line["missed_mean"] < 1e-5 for line in lines if line["past_batches"])
 
 
