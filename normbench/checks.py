@@ -125,7 +125,7 @@ def _check_updates(recipe: Recipe) -> None:
     if recipe.schedule_options and recipe.schedule in SCHEDULES:
         raise ConfigError(
             f"recipe.schedule_options are for a schedule of torch's; recipe.schedule={recipe.schedule} has "
-            f"{'milestones and decay' if recipe.schedule == 'step' else 'none'}"
+            f"{'none' if recipe.schedule == 'cosine' else 'milestones and decay'}"
         )
     if recipe.clip_norm is not None and not 0 < recipe.clip_norm < math.inf:
         raise ConfigError(f"recipe.clip_norm must be above 0, got {recipe.clip_norm}; leave it out for no clipping")

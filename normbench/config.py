@@ -19,7 +19,7 @@ HARDWARE: dict[str, Any] = {"hardware": True}
 GROUPS = ("norm", "model", "data", "recipe", "protocol", "tracker", "experiment")
 PRECISIONS = ("fp32", "bf16", "fp16", "fp64")
 EVAL_STATS = ("worker0", "mean", "precise", "batch")
-SCHEDULES = ("step", "cosine")
+SCHEDULES = ("step", "linear", "cosine")
 # torch's by name; those that need a function, other schedules or a metric are none of them
 PER_STEP_SCHEDULES = ("CyclicLR", "OneCycleLR")
 TORCH_SCHEDULES = (
@@ -95,7 +95,7 @@ class Recipe:
     schedule: str = "step"
     # fractions of the epochs
     milestones: list[float] = field(default_factory=lambda: [0.3, 0.6, 0.9])
-    decay: float = 0.1  # lr is multiplied by this at each milestone
+    decay: float = 0.1  # lr is multiplied by this at each milestone, or on the line to it
     warmup_epochs: float = 0.0
     momentum: float = 0.9
     nesterov: bool = False

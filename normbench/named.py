@@ -18,6 +18,8 @@ from normbench.study.read import collected, experiments, origin, published, sett
 from normbench.study.read.missing import in_short
 from normbench.study.read.selection import select
 
+MOST_NAMED = 20  # of what is missing, in a terminal; the files have it all
+
 
 @dataclass(frozen=True)
 class Made:
@@ -61,12 +63,12 @@ def make_all(
         console.print(f"at hand: {origin.counted(runs)}", markup=False)
     for name in asked:
         made = make(name, runs)
-        if made.numbers is not None:
+        if made.numbers is not None and len(made.numbers):
             console.print(_as_text(name, made.numbers, made.sentences))
         for note in made.notes:
             console.print(note, markup=False)
         if made.missing:
-            console.print(f"missing: {', '.join(in_short(made.missing))}", markup=False)
+            console.print(f"missing: {_listed(in_short(made.missing))}", markup=False)
             for line in [
                 *experiments.commands(made.experiment, _settings(made.of or setting.filters(runs), filters)),
                 *made.fill,
@@ -92,10 +94,15 @@ def runs_of(folder: str, filters: list[str], reference: bool = False) -> pd.Data
     return select(runs, filters) if len(runs) else runs
 
 
+def _listed(lacking: list[str]) -> str:
+    """All of them, or the first and how many more."""
+    rest = len(lacking) - MOST_NAMED
+    return ", ".join(lacking) if rest <= 0 else f"{', '.join(lacking[:MOST_NAMED])} and {rest} more"
+
+
 def _as_text(title: str, numbers: pd.DataFrame, sentences: Collection[str]) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column(str(numbers.index.name or ""), justify="right", overflow="fold")
-    for heading in map(str, numbers.columns):
+    for heading in (str(numbers.index.name or ""), *map(str, numbers.columns)):
         table.add_column(heading, justify="left" if heading in sentences else "right", overflow="fold")
     for at, row in zip(numbers.index, numbers.itertuples(index=False), strict=True):
         table.add_row(str(at), *map(str, row))

@@ -17,9 +17,10 @@ def main(arguments: list[str] | None = None) -> None:
     def make(name: str, runs: pd.DataFrame) -> named.Made:
         table = TABLES[name](runs, options.strict)
         written = table.write(Path(options.out))
-        fill = list(dict.fromkeys(line for lines in table.fill.values() for line in lines))
+        text = table.text if table.shown is None else table.shown
         notes = [table.caption, *table.remarks]
-        return named.Made(written, table.text, notes, table.missing, table.experiment, fill, table.of, table.sentences)
+        # What fills a single row is in the files; the experiment fills them all.
+        return named.Made(written, text, notes, table.missing, table.experiment, [], table.of, table.sentences)
 
     named.make_all("table", TABLES, options, make)
 

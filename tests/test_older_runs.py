@@ -22,6 +22,8 @@ import normbench
 from normbench import records
 
 OLDER = Path(__file__).parent / "older"
+# The recipe of then, where its command says nothing and that of now is another.
+RECIPE = ["recipe.schedule=step", "recipe.decay=0.1"]
 NAMES = ("identity", "label", "model_label", "batch_free", "lr")
 WITHIN = 1e-9  # in float64, on a processor that adds in another order than the one that made older/
 
@@ -56,7 +58,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     (checkpoint,) = (out / "cut").rglob("checkpoint.pt")
     command = records.read_json(checkpoint.with_name("env.json"))["command"]
     # what follows python -m normbench
-    overrides = [word for word in command[3:] if not word.startswith("out=")]
+    overrides = [*(word for word in command[3:] if not word.startswith("out=")), *RECIPE]
     resumed = normbench.run([*overrides, f"out={out / 'cut'}"])
     anew = normbench.run([*overrides, f"out={out / 'anew'}"])
     return Run(stored, checkpoint.parent, resumed.path, anew.path)

@@ -43,6 +43,18 @@ def test_warm_up_is_linear_and_cosine_ends_at_zero() -> None:
     assert schedule.lr_at(recipe, 0.4, 10) == pytest.approx(0)
 
 
+def test_the_linear_schedule_is_lines_between_the_levels_of_the_step_schedule() -> None:
+    recipe = Recipe(name="x", epochs=10, schedule="linear", milestones=[0.4, 0.8], decay=0.1)
+    at = {0: 0.1, 2: 0.055, 4: 0.01, 6: 0.0055, 8: 0.001, 9.9: 0.001}
+    assert {e: schedule.lr_at(recipe, 0.1, e) for e in at} == pytest.approx(at)
+    recipe.warmup_epochs = 1  # the line is at 0.0775 there: the warm-up ends where it meets it
+    at = {0: 0.0, 0.5: 0.05, 0.8: 0.08, 0.9: 0.07975, 1: 0.0775, 2: 0.055, 9: 0.001}
+    assert {e: schedule.lr_at(recipe, 0.1, e) for e in at} == pytest.approx(at)
+    recipe.epochs = 1  # a trial run of one epoch peaks in its middle instead of warming up to its end
+    assert schedule.lr_at(recipe, 0.1, 0.8) == pytest.approx(0.001)
+    assert schedule.lr_at(Recipe(name="x", schedule="linear", milestones=[]), 0.1, 50) == 0.1
+
+
 def test_decay_norm_false_leaves_vectors_alone() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     kept, spared = optim.build(run_of(["recipe.decay_norm=false"]), model).param_groups

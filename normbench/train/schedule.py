@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import torch
 
 from normbench.config import PER_STEP_SCHEDULES, SCHEDULES, ConfigError, Recipe
@@ -71,11 +72,16 @@ def lr_at(recipe: Recipe, lr: float, epochs_done: float) -> float:
     """The learning rate after epochs_done epochs, fractions included, by the warm-up and our own.
 
     Warm-up: linear from 0 over warmup_epochs. "step": lr x decay^(milestones passed), milestones
-    being fractions of the epochs. "cosine": lr/2 (1 + cos(pi t)), t the fraction of the epochs
-    after the warm-up that is done.
+    being fractions of the epochs. "linear": in straight lines from lr at the start to lr x decay^k
+    at the k-th milestone, level after the last; the warm-up ends where it meets the line. "cosine":
+    lr/2 (1 + cos(pi t)), t the fraction of the epochs after the warm-up that is done.
     """
-    if epochs_done < recipe.warmup_epochs:
-        return lr * epochs_done / recipe.warmup_epochs
+    warm = lr * epochs_done / recipe.warmup_epochs if epochs_done < recipe.warmup_epochs else math.inf
+    if recipe.schedule == "linear":
+        corners = [0.0, *(m * recipe.epochs for m in recipe.milestones)]
+        return min(warm, float(np.interp(epochs_done, corners, [lr * recipe.decay**k for k in range(len(corners))])))
+    if warm < math.inf:
+        return warm
     if recipe.schedule == "cosine":
         done = (epochs_done - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
         return lr * 0.5 * (1 + math.cos(math.pi * done))

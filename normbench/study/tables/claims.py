@@ -44,8 +44,14 @@ def claims(runs: pd.DataFrame, strict: bool = False) -> Table:
     numbers = pd.DataFrame([_numbers(outcome, fill.get(outcome.claim.claim, [])) for outcome in outcomes])
     return Table(
         "claims", text, numbers, f"{caption}.", "claims", _missing(outcomes, fill), [counted, *remarks],
-        shared.typed(own_protocol=True), ("says", "compared", "paper"), fill,
+        shared.typed(own_protocol=True), ("says", "compared", "paper"), fill, _shown(text),
     )  # fmt: skip
+
+
+def _shown(text: pd.DataFrame) -> pd.DataFrame:
+    """What a terminal shows: the claims that have a verdict, in as many columns as it can hold."""
+    judged = text[text["verdict"] != NOT_RUN]
+    return judged.set_index("says")[["verdict", "published", "ours", "n"]]
 
 
 def _left_out(plain: pd.DataFrame, alike: pd.DataFrame, shelf: Shelf, strict: bool) -> list[str]:

@@ -21,8 +21,8 @@ FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "
 class Table:
     """One row for each thing compared.
 
-    text: as printed, its index the first column. numbers: the same, unrounded but for the tail of a
-    binary difference.
+    text: as written, its index the first column. numbers: the same, unrounded but for the tail of a
+    binary difference. shown: the part of the text that a terminal shows, where it is not all.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Table:
     of: list[str] = field(default_factory=list)  # what the runs in it are of, as it is typed
     sentences: tuple[str, ...] = ()  # columns of prose: to the left, and in lines of several
     fill: dict[str, list[str]] = field(default_factory=dict)  # by row, commands for what it lacks
+    shown: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> list[Path]:
         """<name>.md, .csv and .tex: the same numbers, the same bytes."""
