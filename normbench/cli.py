@@ -28,7 +28,7 @@ from normbench.execute import execute
 from normbench.hints import again, one_line
 from normbench.runs import Run
 
-HYDRA_FLAGS = {"--hydra-help", "--version", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
+HYDRA_FLAGS = {"--hydra-help", "--resolve", "--info", "-i", "--cfg", "-c", "--package", "-p"}
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
 HYDRA_VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
 HYDRA_VALUES |= dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"))
@@ -96,6 +96,9 @@ def _dispatch(arguments: list[str]) -> int:
             raise ConfigError(f"{a!a}: a character that cannot be printed; leave it out")
     if "--help" in arguments or "-h" in arguments:
         print(usage.text([a for a in arguments if not a.startswith("-")]))
+        return 0
+    if "--version" in arguments:
+        print(usage.version())
         return 0
     if flag := next((a for a in arguments if a.split("=")[0] in HYDRA_FLAGS), None):
         if "--dry" in arguments:

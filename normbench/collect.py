@@ -1,9 +1,11 @@
 """`python -m normbench.collect`: what runs there are, and all their epochs as one table.
 
-python -m normbench.collect data=digits                    the coverage, and results/collected.csv
+python -m normbench.collect                                the coverage, and results/collected.csv
+python -m normbench.collect data=digits --out FILE         of some runs only
 python -m normbench.collect --missing                      the commands that complete the grid
 python -m normbench.collect --missing gn_fig1 data=digits  those that complete an experiment
 python -m normbench.collect data=digits --reference DIR    the finished runs as reference data
+python -m normbench.collect --prune                        removes runs that were cut or failed
 """
 
 import sys
@@ -14,11 +16,14 @@ from rich.table import Table
 
 from normbench import command
 from normbench.config import ConfigError
+from normbench.prune import prune
 from normbench.records import FINISHED
 from normbench.study.read import collected, coverage, gaps, origin, reference, reference_files
 from normbench.study.read.reference_files import FILES
 from normbench.study.read.selection import refuse_twins, select
 from normbench.study.read.text import as_cells
+
+OUT = "results/collected.csv"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,17 +31,22 @@ def main(arguments: list[str] | None = None) -> None:
     reader = command.parser("collect", "Shows what runs there are, and writes all their epochs as one CSV table.")
     what = "filters of runs; with --missing also experiments"
     reader.add_argument("what", nargs="*", metavar="NAME | key=value", help=what)
-    reader.add_argument("--out", default="results/collected.csv", metavar="FILE", help="the table (%(default)s)")
+    reader.add_argument("--out", metavar="FILE", help=f"the table ({OUT}; without it a part of the runs is only shown)")
     gap = "print the commands that fill the gaps of the experiments named, or of the grid of runs that are there"
     reader.add_argument("--missing", action="store_true", help=gap)
     data = f"write the finished runs as data, {', '.join(FILES)}, instead of the table"
     reader.add_argument("--reference", metavar="DIR", help=data)
+    reader.add_argument("--prune", action="store_true", help="remove the runs that were cut or failed, after asking")
+    reader.add_argument("--yes", action="store_true", help="with --prune: without asking")
     options = reader.parse_intermixed_args(arguments)
     names, filters = command.names_and_filters(options.what)
     if names and not options.missing:
         raise ConfigError(f"{names[0]}: an experiment goes with --missing; a filter is key=value")
-    if options.missing and options.reference:
-        raise ConfigError("--missing and --reference are two commands; give one of them")
+    asked = [flag for flag in ("missing", "reference", "prune") if getattr(options, flag)]
+    if len(asked) > 1:
+        raise ConfigError(f"--{asked[0]} and --{asked[1]} are two commands; give one of them")
+    if options.yes and not options.prune:
+        raise ConfigError("--yes goes with --prune, which asks before it removes")
     found = collected.read(options.runs, options.with_reference)
     command.say_skipped(found.problems)
     runs = select(found.runs, filters) if len(found.runs) else found.runs
@@ -54,7 +64,14 @@ def main(arguments: list[str] | None = None) -> None:
         for line in write_reference(runs, Path(options.reference)):
             console.print(line, markup=False)
         return
-    out = command.file_at(options.out, "collected.csv")
+    if options.prune:
+        own = runs[~runs["path"].map(reference.holds)]
+        prune(own, Path(options.runs), options.yes, lambda line: console.print(line, markup=False))
+        return
+    if filters and options.out is None:
+        console.print(f"{OUT} is left as it is: --out FILE writes the epochs of these {len(runs)} runs", markup=False)
+        return
+    out = command.file_at(options.out or OUT, "collected.csv")
     epochs = found.epochs[found.epochs["path"].isin(set(runs["path"]))]
     as_cells(epochs).to_csv(out, index=False)
     console.print(f"wrote {out}: {len(epochs)} epochs of {len(runs)} runs", markup=False)

@@ -242,9 +242,16 @@ def _train(run: Run, command: list[str], say: bool) -> None:
         if leads:
             mirror.finish(result)
     if say:
-        error = result[task.metric]["median_last5"]
-        what = f" {error:.2f} % top-1 error, median of the last 5 epochs" if error is not None else ""
-        print(f"{status}:{what}, {folder}", flush=True)
+        print(_told(status, result, task.metric, folder), flush=True)
+
+
+def _told(status: str, result: dict[str, Any], metric: str, folder: Path) -> str:
+    """The closing line: how it ended, the metric of record where there is one, and where it is."""
+    from normbench.train.loop import MEDIAN_EPOCHS
+
+    error, last = result[metric]["median_last5"], min(MEDIAN_EPOCHS, result["epochs"])
+    over = f"median of the last {last} epochs" if last > 1 else "after one epoch"
+    return f"{status}: {folder}" if error is None else f"{status}: {error:.2f} % top-1 error, {over}, {folder}"
 
 
 def _end(run: Run, status: str, metric: str) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Progress:
         self._sgd_batch = run.sgd_batch
         self._name = run.short()
         self._shown = time.monotonic()
-        self._first: tuple[float, int] | None = None  # when and where this process began to count
+        self._last = 0.0, 0  # when the last step ended, and of which epoch it was
+        self._images, self._seconds = 0, 0.0  # of this process's training steps so far
         self._error = float("nan")
         on_terminal = enabled and sys.stdout.isatty() and not os.environ.get("NORMBENCH_PLAIN")
         self._bar = _bar() if on_terminal else None
@@ -46,8 +47,10 @@ class Progress:
 
     def step(self, epoch: int, step: int) -> None:
         now, done = time.monotonic(), (epoch - 1) * self._steps + step
-        if self._first is None:
-            self._first = (now, done)
+        before, of = self._last
+        if of == epoch:  # else an evaluation lies between
+            self._images, self._seconds = self._images + self._sgd_batch, self._seconds + now - before
+        self._last = now, epoch
         if self._bar is not None and now - self._shown > SHOW_SECONDS:
             self._shown = now
             self._bar.update(
@@ -55,25 +58,22 @@ class Progress:
                 completed=done,
                 epoch=f"{epoch}/{self._epochs}",
                 error="-" if self._error != self._error else f"{self._error:.2f} %",
-                speed=f"{self._speed(now, done):,.0f}",
+                speed=self._speed(),
             )
 
     def row(self, row: dict[str, Any]) -> None:
         self._error = row["top1_error_pct"]
         self.tracker.log(row)
         if self._enabled and self._bar is None:
-            speed = self._speed(time.monotonic(), row["epoch"] * self._steps)
             print(
                 f"{self._name}  epoch {row['epoch']}/{self._epochs}  train {row['train_error_pct']:.2f} %  "
-                f"error {row['top1_error_pct']:.2f} %  {speed:,.0f} img/s",
+                f"error {row['top1_error_pct']:.2f} %  {self._speed()} img/s",
                 flush=True,
             )
 
-    def _speed(self, now: float, done: int) -> float:
-        """Images per second of this process so far, evaluation included."""
-        if self._first is None or now <= self._first[0]:
-            return 0.0
-        return (done - self._first[1]) * self._sgd_batch / (now - self._first[0])
+    def _speed(self) -> str:
+        """Images per second of this process's training steps, evaluation left out."""
+        return f"{self._images / self._seconds:,.0f}" if self._seconds else "-"
 
 
 def _bar() -> Bar:

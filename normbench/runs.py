@@ -128,14 +128,15 @@ class Run:
 
     def short(self) -> str:
         """The run in a few words, to begin a line with."""
-        return f"{self.data.name} {self.norm.label} b{self.batch} s{self.seed}"
+        batch = "any" if self.batch_free else f"b{self.batch}"
+        return f"{self.data.name} {self.norm.label} {batch} s{self.seed}"
 
     def headline(self, train_images: int | None = None) -> str:
         """The run and its arithmetic in one line. train_images: the number of them, once known."""
+        split = "any batch," if self.batch_free else f"batch={self.batch} x workers={self.workers} ="
         line = (
             f"{self.data.name} {self.model.name} {self.norm.label} seed={self.seed}: {self.protocol}, "
-            f"batch={self.batch} x workers={self.workers} = sgd_batch={self.sgd_batch}, "
-            f"lr={self.lr:g}, {self.recipe.epochs} epochs"
+            f"{split} sgd_batch={self.sgd_batch}, lr={self.lr:g}, {self.recipe.epochs} epochs"
         )
         known = train_images or self.data.train_size or self.data.train_images
         if known is None:

@@ -104,9 +104,11 @@ class WandbTracker(NoTracker):
             # or every run of a sweep would wait for the server
             os.environ["WANDB_MODE"] = "offline"
             wandb.teardown()  # the client's own process still holds the id
-            return wandb.init(mode="offline", **wanted)
+            run, mode = wandb.init(mode="offline", **wanted), "offline"
         if mode == "online":
             print(f"wandb: {run.url}", flush=True)
+        if mode == "offline":
+            print(f"wandb: offline; wandb sync {Path(run.dir).parent} sends it", flush=True)
         return run
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:

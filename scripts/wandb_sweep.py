@@ -17,7 +17,7 @@ from normbench.study.read import experiments
 
 
 def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
-    """The sweep in W&B's own keys, its values as text; what an override sets is not swept.
+    """The sweep in W&B's own keys, numbers as numbers; what an override sets is not swept.
 
     Raises ConfigError where there is no such experiment, and where several grids are left of it.
     """
@@ -35,13 +35,19 @@ def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
     return {
         "method": "grid",
         "metric": {"name": "top1_error_pct_median_last5", "goal": "minimize"},
-        "parameters": {key: {"values": values} for key, values in swept.items()},
+        "parameters": {key: {"values": [_number(text) for text in values]} for key, values in swept.items()},
         "command": [
             *("${env}", "python", "-m", "normbench", f"experiment={experiment}", "tracker=wandb"),
             *overrides,
             "${args_no_hyphens}",  # norm=gn batch=2, as Hydra wants it
         ],
     }
+
+
+def _number(text: str) -> int | float | str:
+    """A number as one; anything else as the text that it is."""
+    read = yaml.safe_load(text)
+    return read if type(read) in (int, float) else text
 
 
 def main() -> int:

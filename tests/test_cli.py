@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from normbench import records
+from normbench.config import Config
+from normbench.version import VERSION
 
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4"]
 
@@ -67,6 +71,26 @@ def test_help_and_typos_are_answered_without_torch(typed: str, tmp_path: Path) -
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
+def test_help_says_what_each_key_means_and_what_it_is_now(tmp_path: Path) -> None:
+    told = normbench("--help", "data=cifar10", "recipe.lr=0.3", cwd=tmp_path).stdout
+    lines = dict(line.split(maxsplit=1) for line in told.split("Keys, set")[1].splitlines()[2:] if " " in line.strip())
+    assert (
+        lines["recipe.lr=0.3"] == "learning rate for lr_batch images per step, scaled linearly to the run's sgd_batch"
+    )
+    assert {"data.num_classes=10", "protocol.sgd_batch=128", "recipe.milestones=[0.5,0.75]", "threads=null"} <= set(
+        lines
+    )
+    nested = [group.default_factory for group in fields(Config) if is_dataclass(group.default_factory)]
+    for schema in (Config, *nested):
+        assert [f.name for f in fields(schema) if not f.metadata.get("meaning")] == [], schema
+
+
+def test_the_version_is_ours(tmp_path: Path) -> None:
+    told = normbench("--version", cwd=tmp_path).stdout.splitlines()
+    assert told[0] == f"normbench {VERSION}"
+    assert f"torch {version('torch')}" in told
+
+
 def test_a_refused_run_leaves_nothing_behind(tmp_path: Path) -> None:
     ran = normbench("norm=gn", "norm.groups=5", cwd=tmp_path)
     assert ran.returncode == 1
@@ -78,9 +102,10 @@ def test_a_run_prints_its_arithmetic_its_epochs_and_its_result_and_is_skipped_wh
     ran = normbench(*TINY, "norm=gn", "batch=2", cwd=tmp_path)
     lines = ran.stdout.splitlines()
     assert ran.returncode == 0, ran.stderr
-    assert "batch=2 x workers=16 = sgd_batch=32, lr=0.05, 2 epochs x 8 steps = 16 steps" in lines[0]
+    assert "any batch, sgd_batch=32, lr=0.1, 2 epochs x 8 steps = 16 steps" in lines[0]
     assert [line.split("epoch ")[1][:3] for line in lines[1:3]] == ["1/2", "2/2"]
-    assert re.fullmatch(r"done: \d+\.\d\d % top-1 error, median of the last 5 epochs, results/runs/\S+", lines[3])
+    assert all(line.startswith("digits gn any s0  epoch ") for line in lines[1:3])
+    assert re.fullmatch(r"done: \d+\.\d\d % top-1 error, median of the last 2 epochs, results/runs/\S+", lines[3])
     again = normbench(*TINY, "norm=gn", "batch=4", cwd=tmp_path)  # gn is batch-free under fixed_sgd
     assert "done before" in again.stdout
     assert len(again.stdout.splitlines()) == 1

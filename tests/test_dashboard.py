@@ -153,4 +153,4 @@ def test_a_union_of_grids_is_no_wandb_sweep_unless_the_command_line_makes_them_o
     with pytest.raises(ConfigError, match=said):
         module("wandb_sweep").sweep("cbn_window", [])
     made = module("wandb_sweep").sweep("cbn_window", ["norm=cbn", "norm.window=4", "batch=4"])
-    assert made["parameters"] == {"seed": {"values": ["0"]}}
+    assert made["parameters"] == {"seed": {"values": [0]}}  # a number, as one would type it

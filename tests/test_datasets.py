@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -190,6 +191,21 @@ def test_a_cifar_file_that_fails_its_checksum_is_an_error_of_one_line(tmp_path: 
     with pytest.raises(ConfigError, match="cifar10 cannot be read") as error:
         build(Data("cifar10", 10, augment="crop_flip", root=str(tmp_path)))
     assert "\n" not in str(error.value)
+
+
+def test_without_a_network_data_download_is_not_advised_to_one_who_gave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
+    with pytest.raises(
+        ConfigError, match=r"neither read nor fetched \(.*not known.*\); where there is no network, copy"
+    ):
+        build(Data("cifar10", 10, root=str(tmp_path), download=True))
+    with pytest.raises(ConfigError, match=r"cannot be read .* or add data\.download=true$"):
+        build(Data("cifar10", 10, root=str(tmp_path)))
 
 
 # ---------------------------------------------------------------------------- photos

@@ -9,7 +9,7 @@ from normbench import facts
 from normbench.config import ConfigError, Data
 from normbench.data import order
 from normbench.data.images import Arrays, InMemory
-from normbench.hints import first_line
+from normbench.data.in_memory import unreadable
 
 
 def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> InMemory:
@@ -46,9 +46,6 @@ def _read(data: Data, *, train: bool) -> tuple[Arrays, int]:
             warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
             found = kind(data.root, train=train, download=data.download)
     except (RuntimeError, OSError) as error:  # torchvision's checksums; the network or the disk
-        raise ConfigError(
-            f"data.root={data.root}: {data.name} cannot be read ({first_line(error)}); "
-            "set data.root to the folder that holds torchvision's files, or add data.download=true"
-        ) from error
+        raise unreadable(data, error) from error
     images = Arrays(np.ascontiguousarray(found.data.transpose(0, 3, 1, 2)), np.array(found.targets, np.int64))
     return images, len(found.classes)

@@ -40,6 +40,16 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     return made
 
 
+def unreadable(data: Data, error: Exception) -> ConfigError:
+    """The line for torchvision's files that are not there, not whole, or not to be fetched."""
+    if data.download:
+        what, mend = "could be neither read nor fetched", "where there is no network, copy torchvision's files into it"
+    else:
+        what = "cannot be read"
+        mend = "set data.root to the folder that holds torchvision's files, or add data.download=true"
+    return ConfigError(f"data.root={data.root}: {data.name} {what} ({first_line(error)}); {mend}")
+
+
 def _read(data: Data, *, train: bool) -> Arrays:
     """The training or test images (N, C, H, W) with their labels, which begin at 0."""
     from torchvision import datasets  # 1 s to import
@@ -55,10 +65,7 @@ def _read(data: Data, *, train: bool) -> Arrays:
     try:
         found = getattr(datasets, name)(data.root, **which, download=data.download)
     except Exception as error:  # checksums, network, disk; of a torn file whatever it is
-        raise ConfigError(
-            f"data.root={data.root}: {data.name} cannot be read ({first_line(error)}); "
-            "set data.root to the folder that holds torchvision's files, or add data.download=true"
-        ) from error
+        raise unreadable(data, error) from error
     images = np.asarray(found.data)
     labels = np.asarray(found.targets if hasattr(found, "targets") else found.labels).astype(np.int64)
     if labels.ndim == 2:  # QMNIST has who wrote it in the other columns

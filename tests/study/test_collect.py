@@ -249,3 +249,56 @@ def test_a_filter_chooses_what_collect_writes(make_run: Any, tmp_path: Path) -> 
     assert set(pd.read_csv(tmp_path / "collected.csv")["batch"]) == {2}
     with pytest.raises(ConfigError, match="an experiment goes with --missing"):
         collect.main(["gn_fig1", "--runs", str(tmp_path / "runs")])
+
+
+def test_a_part_of_the_runs_does_not_replace_the_table_of_all(
+    make_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "results" / "runs", batch=4)
+    make_run(tmp_path / "results" / "runs", batch=2)
+    collect.main([])
+    whole = (tmp_path / "results" / "collected.csv").read_bytes()
+    collect.main(["batch=2"])
+    assert (tmp_path / "results" / "collected.csv").read_bytes() == whole
+    said = "results/collected.csv is left as it is: --out FILE writes the epochs of these 1 runs"
+    assert said in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------- --prune
+
+
+def test_prune_removes_what_is_cut_or_failed_and_nothing_else(
+    make_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = [make_run(tmp_path, batch=batch, state=state) for batch, state in ((32, "done"), (16, "diverged"))]
+    gone = [make_run(tmp_path, batch=batch, state=state, epochs=1) for batch, state in ((8, "cut"), (4, "failed"))]
+    held = make_run(tmp_path, batch=2, state="cut", epochs=1)
+    with records.hold(held):
+        with pytest.raises(ConfigError, match=r"^--prune would remove these 2 runs; add --yes$"):
+            collect.main(["--prune", "--runs", str(tmp_path)])
+        assert all(folder.is_dir() for folder in gone)  # there was no one to ask
+        collect.main(["--prune", "--yes", "--runs", str(tmp_path)])
+    assert all(folder.is_dir() for folder in [*kept, held])
+    assert not any(folder.parent.exists() for folder in gone)  # nor the folder of their batch
+    assert capsys.readouterr().out.splitlines()[-1] == "removed 2 of 2 runs"
+    assert sorted(collected.runs(tmp_path)[0]["state"]) == ["cut", "diverged", "done"]
+
+
+@pytest.mark.parametrize(("answer", "there"), [("", True), ("n", True), ("y", False)])
+def test_prune_asks_and_takes_a_filter(
+    make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, there: bool
+) -> None:
+    asked, other = (make_run(tmp_path, norm=norm, state="cut", epochs=1) for norm in ("bn", "syncbn"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    collect.main(["norm=bn", "--prune", "--runs", str(tmp_path)])
+    assert asked.is_dir() is there
+    assert other.is_dir()
+
+
+def test_prune_goes_with_no_other_command(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--missing and --prune are two commands"):
+        collect.main(["--missing", "--prune", "--runs", str(tmp_path)])
+    with pytest.raises(ConfigError, match="--yes goes with --prune"):
+        collect.main(["--yes", "--runs", str(tmp_path)])
