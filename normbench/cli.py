@@ -12,6 +12,7 @@ imported. Under torchrun rank 0 is the only Hydra app and leads; it broadcasts e
 other ranks follow.
 """
 
+import importlib
 import os
 import sys
 import traceback
@@ -32,11 +33,14 @@ HYDRA_FLAGS = {"--hydra-help", "--resolve", "--info", "-i", "--cfg", "-c", "--pa
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
 HYDRA_VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
 HYDRA_VALUES |= dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"))
+COMMANDS = ("collect", "figures", "norms", "profile", "report", "show", "tables")  # modules with a main(arguments)
 INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 
 def main() -> None:
-    """The console script `normbench`, and `python -m normbench`."""
+    """The console script `normbench`, and `python -m normbench`; a first word of COMMANDS is that command."""
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        sys.exit(_command(sys.argv[1], sys.argv[2:]))
     if not _many_ranks():
         sys.exit(_guarded(sys.argv[1:]))
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -50,6 +54,14 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    """`normbench figures demo` is `python -m normbench.figures demo`."""
+    from normbench import command
+
+    module = importlib.import_module(f"normbench.{'norms.__main__' if name == 'norms' else name}")
+    return command.run(lambda: module.main(arguments))
 
 
 def _guarded(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from normbench import records
+from normbench import cli, records
 from normbench.config import Config
 from normbench.version import VERSION
 
@@ -89,6 +89,15 @@ def test_the_version_is_ours(tmp_path: Path) -> None:
     told = normbench("--version", cwd=tmp_path).stdout.splitlines()
     assert told[0] == f"normbench {VERSION}"
     assert f"torch {version('torch')}" in told
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_is_a_first_word_and_a_module_alike(name: str, tmp_path: Path) -> None:
+    wrong = ["gnn"] if name == "norms" else ["--nope"]
+    asked = normbench(name, *wrong, cwd=tmp_path)
+    assert asked.stderr == normbench(*wrong, cwd=tmp_path, module=f"normbench.{name}").stderr
+    assert (asked.returncode, asked.stdout, len(asked.stderr.splitlines())) == (1, "", 1)
+    assert asked.stderr.startswith("error: ")
 
 
 def test_a_refused_run_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ LEVEL = {  # a part imports from its own level and below
     "train": 6,
     "environment": 7, "tensorboard": 6, "tracker": 7, "progress": 7, "testing": 7,
     "execute": 8, "usage": 8, "launch": 8, "plan": 8, "cells": 8, "following": 8,
-    "command": 9, "watch": 9, "sweep": 9, "named": 9, "profile": 9, "dry": 9,
+    "command": 9, "watch": 9, "sweep": 9, "named": 9, "profile": 9, "dry": 9, "prune": 9,
     "collect": 10, "figures": 10, "tables": 10, "report": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
 }  # fmt: skip

@@ -54,19 +54,18 @@ def short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def main(arguments: list[str]) -> int:
-    try:
-        pages = [page(name) for name in arguments]
-    except ConfigError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    if pages:
-        print("\n\n".join(pages))
-        return 0
+def main(arguments: list[str]) -> None:
+    """Prints the pages of the norms named, or the table of all; raises ConfigError for no norm."""
+    if arguments:
+        print("\n\n".join([page(name) for name in arguments]))
+        return
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(table())
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        main(sys.argv[1:])
+    except ConfigError as e:
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(1)

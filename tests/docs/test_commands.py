@@ -86,7 +86,7 @@ def check(text: str, made_up: set[str] = frozenset()) -> None:  # type: ignore[a
         sweep = any("," in word or word.startswith("hydra/launcher=") for word in rest)
         check_run([*(["-m"] if sweep and "-m" not in rest else []), *rest], made_up)
     elif program == "normbench":
-        check_run(rest, made_up)
+        check_normbench(rest, made_up)
     elif program == "torchrun":
         check_torchrun(rest, made_up)
     elif program in ("bash", "sbatch"):
@@ -96,6 +96,14 @@ def check(text: str, made_up: set[str] = frozenset()) -> None:  # type: ignore[a
     else:
         assert program == "python", f"{program}: what is this?"
         check_python(rest, made_up)
+
+
+def check_normbench(arguments: list[str], made_up: set[str]) -> None:
+    """One of its commands, or a run."""
+    if arguments and arguments[0] in cli.COMMANDS:
+        check_command(arguments[0], arguments[1:], made_up)
+    else:
+        check_run(arguments, made_up)
 
 
 def check_run(arguments: list[str], made_up: set[str]) -> None:
@@ -174,7 +182,7 @@ def check_python(words: list[str], made_up: set[str]) -> None:
     elif words[0] == "-m" and words[1] == "pip":
         check_extras(words[2:])
     elif words[0] == "-m" and words[1] == "normbench":
-        check_run(words[2:], made_up)
+        check_normbench(words[2:], made_up)
     elif words[0] == "-m":
         assert words[1].startswith("normbench."), f"{words[1]}: what is this?"
         check_command(words[1].removeprefix("normbench."), words[2:], made_up)
@@ -184,7 +192,7 @@ def check_python(words: list[str], made_up: set[str]) -> None:
 
 
 def check_command(name: str, arguments: list[str], made_up: set[str]) -> None:
-    """`python -m normbench.<name>`: its arguments are parsed, the names among them are there."""
+    """`normbench <name>`: its arguments are parsed, the names among them are there."""
     if name == "norms":
         assert set(arguments) <= {*plugins.builtin(), *made_up}
         return
