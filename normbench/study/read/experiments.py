@@ -57,11 +57,11 @@ class Experiment:
 
     @property
     def norms(self) -> list[str]:
-        return self.swept.get("norm", [])
+        return Product(self.fixed, self.swept).norms
 
     @property
     def seeds(self) -> list[int]:
-        return [int(seed) for seed in self.swept.get("seed", ["0"])]
+        return Product(self.fixed, self.swept).seeds
 
     def sweeping(self, key: str) -> "Product":
         """The first product that sweeps a key."""
