@@ -3,6 +3,7 @@
     normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
     normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame
     normbench.load(reference=True)           those of the reference runs too, told apart by `origin`
+    normbench.open_run("3f2a1b7c")           one run: its config, rows, network and predictions
     normbench.convert(model, norm="gn")      any norm into a network that you already have
 
 Importing normbench imports neither torch nor pandas.
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from normbench.execute import Result
     from normbench.models.convert import convert
+    from normbench.opened import OpenedRun
 
-__all__ = ["__version__", "convert", "load", "run"]
+__all__ = ["__version__", "convert", "load", "open_run", "run"]
 
 
 def run(overrides: list[str]) -> "Result":
@@ -44,6 +46,20 @@ def load(runs: str | Path = "results/runs", reference: bool = False) -> "pandas.
     from normbench.study.read.collected import load
 
     return load(Path(runs), reference)
+
+
+def open_run(
+    run: str | Path, runs: str | Path = "results/runs", *, root: str | Path | None = None, device: str | None = None
+) -> "OpenedRun":
+    """A run out of its folder: .config, .rows(), .model(), .preprocess(image), .predictions().
+
+    run: its folder, or an identity or the beginning of one, which is looked for below `runs`.
+    root: data.root, where the images lie elsewhere now. device: cpu, cuda; by default the run's.
+    Raises ConfigError where there is no such run, or its config.yaml cannot be read.
+    """
+    from normbench.opened import open_run
+
+    return open_run(run, runs, root, device)
 
 
 def __getattr__(name: str) -> Any:
