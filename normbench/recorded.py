@@ -21,7 +21,7 @@ def config_in(folder: Path) -> dict[str, Any]:
     try:
         return records.read_config(folder)
     except FileNotFoundError:
-        raise ConfigError(f"{folder}: no config.yaml in it, so it is no run; python -m normbench.collect lists runs") from None
+        raise ConfigError(f"{folder} has no config.yaml, so it is no run") from None
     except ValueError as e:
         raise ConfigError(f"{folder}: {e}") from None
 
@@ -35,10 +35,7 @@ def run_in(folder: Path) -> Run:
     """
     config = config_in(folder)
     try:
-        typed = {f.name: config[f.name] for f in fields(Config) if f.name in config}
-        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), typed))
-        assert isinstance(settings, Config)
-        run = _settled(settings, config)
+        run = settled(config)
         identity = run.identity
     except (OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError) as e:
         raise ConfigError(f"{folder}: config.yaml does not say what this version needs: {first_line(e)}") from None
@@ -50,8 +47,11 @@ def run_in(folder: Path) -> Run:
     return run
 
 
-def _settled(settings: Config, config: dict[str, Any]) -> Run:
-    """The inverse of Run.description."""
+def settled(config: dict[str, Any]) -> Run:
+    """The run that Run.description describes."""
+    typed = {f.name: config[f.name] for f in fields(Config) if f.name in config}
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), typed))
+    assert isinstance(settings, Config)
     model, probe = settings.model, settings.probe
     norm = dict(settings.norm)
     name, batch_free = norm.pop("name"), norm.pop("batch_free")

@@ -113,9 +113,11 @@ def _are_numbers(values: Any, count: int) -> bool:
 
 def _channels_first(image: np.ndarray | Tensor) -> Tensor:
     """An array (H, W) or (H, W, C), or a tensor (C, H, W), as (C, H, W)."""
-    pixels = torch.as_tensor(image)
     if isinstance(image, np.ndarray):
+        pixels = torch.from_numpy(np.array(image))  # a copy: Pillow's arrays cannot be written to
         pixels = pixels[None] if pixels.dim() == 2 else pixels.movedim(-1, 0)
+    else:
+        pixels = image
     if pixels.dim() != 3:
         raise ConfigError(f"an image is an array (H, W) or (H, W, C), or a tensor (C, H, W); got {tuple(image.shape)}")
     return pixels

@@ -69,8 +69,8 @@ def find(run: str, runs: Path) -> Path:
         inside = sum(bool(leaf.stamp) for leaf in leaves(str(folder)))
         raise ConfigError(f"{run} is not the folder of one run: {inside} runs are below it, and it has no config.yaml")
     found = [path for leaf in leaves(str(runs)) if (path := Path(leaf.path)).name.rpartition("-")[2].startswith(run)]
-    if len(found) == 1 and run:
+    if len(found) == 1:
         return found[0]
-    if not found or not run:
+    if not found:
         raise ConfigError(f"{run!r}: no such folder, and no run below {runs} whose identity begins so")
     raise ConfigError(f"{run}: {len(found)} runs below {runs} begin so, {found[0]} and {found[1]} among them; give more")
