@@ -57,9 +57,7 @@ def sweep(overrides: list[str], verbose: bool = False) -> "pandas.DataFrame":
     return sweeps.table(overrides, job, verbose)
 
 
-def load(
-    runs: str | Path = "results/runs", reference: bool = False, expand: bool = False
-) -> "pandas.DataFrame":
+def load(runs: str | Path = "results/runs", reference: bool = False, expand: bool = False) -> "pandas.DataFrame":
     """The records below a folder, one row per epoch, with the science fields as columns.
 
     batch: images per worker; absent (NA) of a batch-free run under fixed_sgd, which is trained once

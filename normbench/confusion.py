@@ -28,10 +28,11 @@ def matrix(predictions: pd.DataFrame, classes: Sequence[str]) -> Table:
     for label in shown:
         table.add_column(_name(classes, label), justify="right")
     table.add_column("error %", justify="right")
-    for label, row in counts.iterrows():
+    for label in range(len(classes)):
+        row = counts.loc[label]
         images = int(row.sum())
         cells = [_cell(int(count), images, right=label == other) for other, count in row.items()]
-        table.add_row(_name(classes, label), *cells, _pct(images - int(row[label]), images))
+        table.add_row(_name(classes, label), *cells, _pct(images - int(row.loc[label]), images))
     return table
 
 

@@ -141,7 +141,7 @@ class OpenedRun:
                 "unfinished=True takes those of its last finite epoch"
             )
         if state != "done":
-            way = f"{self.command} finishes it, and " if self.command else ""
+            way = f"{self.command} finishes it, and " if self.command and state != "running" else ""
             raise ConfigError(
                 f"{self.folder} is {state}, its checkpoint of epoch {checkpoint['epoch']} of {epochs}; "
                 f"{way}unfinished=True takes the weights as they stand"

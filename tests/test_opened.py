@@ -14,7 +14,7 @@ from ranks import on_ranks
 from test_own_images import SMALL, pictures
 
 import normbench
-from normbench import data, records, recorded
+from normbench import data, recorded, records
 from normbench.compose import run_of
 from normbench.config import ConfigError
 from normbench.data.prepare import Preprocess
@@ -169,7 +169,7 @@ def test_a_network_that_is_gone_or_damaged_is_refused_in_a_line(copied: Path, ti
     shutil.copy(normbench.run([*tiny, "norm=gn"]).path / "checkpoint.pt", path)
     refused("is of another run, ")
     path.unlink()
-    refused(r"has no checkpoint.pt: its weights were removed; overwrite=true")
+    refused(r"has no checkpoint.pt: its weights were removed, or none were written yet; overwrite=true")
 
 
 def test_a_changed_config_is_refused_when_it_is_opened(copied: Path) -> None:
@@ -186,12 +186,14 @@ def test_a_changed_config_is_refused_when_it_is_opened(copied: Path) -> None:
         with pytest.raises(ConfigError, match=said):
             normbench.open_run(copied)
     path.unlink()
-    with pytest.raises(ConfigError, match="has no config.yaml"):
+    with pytest.raises(ConfigError, match=r"has no config\.yaml"):
         normbench.open_run(copied)
 
 
 def test_a_cut_run_says_at_which_epoch_it_is_and_gives_its_weights_as_they_stand(tmp_path: Path) -> None:
-    run = normbench.open_run(on_ranks(1, ["checkpoint_steps=2", PRECISE, "precise_images=16", "eval_also=[]"], tmp_path, cut_at=2))
+    run = normbench.open_run(
+        on_ranks(1, ["checkpoint_steps=2", PRECISE, "precise_images=16", "eval_also=[]"], tmp_path, cut_at=2)
+    )
     said = rf"is cut, its checkpoint of epoch 0 of 1; {re.escape(run.command or '')} finishes it, and unfinished=True"
     with pytest.raises(ConfigError, match=said):
         run.model()
@@ -230,10 +232,16 @@ def test_an_image_of_a_folder_is_prepared_as_the_test_images_and_needs_none_of_t
     wanted = next(images.evaluation(batch=24))[0][images_of(24).index(0)]
     away = root.rename(tmp_path / "away")
     run, path = normbench.open_run(result.path), away / "val" / "dark" / "0.png"
-    for image in (path, str(path), Image.open(path), np.asarray(Image.open(path)), np.asarray(Image.open(path))[..., None]):
+    for image in (
+        path,
+        str(path),
+        Image.open(path),
+        np.asarray(Image.open(path)),
+        np.asarray(Image.open(path))[..., None],
+    ):
         assert torch.equal(run.preprocess(image)[0], wanted)
     assert run.model()(run.preprocess(path)).shape == (1, 2)
-    with pytest.raises(ConfigError, match="no class folder|expected is|No such file"):
+    with pytest.raises(ConfigError, match=r"data\.root"):
         run.predictions()
     moved = normbench.open_run(result.path, root=away)
     assert error(moved) == result.final

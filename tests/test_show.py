@@ -118,7 +118,9 @@ def test_a_cut_run_says_what_goes_on_with_it_and_a_hostile_record_does_nothing(
     folder = Path(shutil.copytree(trained, tmp_path / trained.name))
     (folder / "result.json").unlink()
     made = records.read_json(folder / "env.json")
-    records.write_json(folder / "env.json", {**made, "command": ["python", "$(touch x)", "\x1b[2J"], "device": "[red]x"})
+    records.write_json(
+        folder / "env.json", {**made, "command": ["python", "$(touch x)", "\x1b[2J"], "device": "[red]x"}
+    )
     text = screen(capsys, str(folder))
     assert "cut, 2 of 2 epochs" in text
     assert "go on with  python '$(touch x)' '\\x1b[2J'" in text
@@ -134,7 +136,9 @@ def test_its_records_alone_need_no_torch(trained: Path) -> None:
     assert ran.stdout.splitlines()[-1] == "False", ran.stderr
 
 
-def test_a_run_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ConfigError, match="no such folder, and no run below nowhere"):
         show.main(["3f2a", "--runs", "nowhere"])
     monkeypatch.setattr(sys, "argv", ["show", "3f2a", "--runs", "nowhere"])

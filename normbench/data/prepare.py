@@ -97,18 +97,20 @@ def preprocess(data: Data, pixels: Mapping[str, Any], device: torch.device, dtyp
     """
     known, name = facts.of_data(data), data.source or data.name
     channels = facts.image_shape(data)[0]
-    for mean, sd in ((pixels.get("mean"), pixels.get("sd")), (known.mean, known.sd)):
-        if name not in plugins.offered("data") and _are_numbers(mean, channels) and _are_numbers(sd, channels):
-            scaled = [[255 * value for value in values] for values in (mean, sd)]
-            return Preprocess(data, augment.Normalise(*scaled, device, dtype), 255)
+    for stated in (pixels, {"mean": known.mean, "sd": known.sd}):
+        mean, sd = (_on_bytes(stated.get(key), channels) for key in ("mean", "sd"))
+        if mean and sd and name not in plugins.offered("data"):
+            return Preprocess(data, augment.Normalise(mean, sd, device, dtype), 255)
     images = data_sets.build(data, seed=0, device=device, dtype=dtype)
     if not isinstance(images, InMemory):
         raise ConfigError(f"data={data.name}: its package prepares images in a way of its own; ask for predictions()")
     return Preprocess(data, images.normalise, 255 if images.test_x.dtype == torch.uint8 else 1)
 
 
-def _are_numbers(values: Any, count: int) -> bool:
-    return isinstance(values, list | tuple) and len(values) == count and all(type(v) in (int, float) for v in values)
+def _on_bytes(values: Any, channels: int) -> list[float]:
+    """Numbers of the 0..1 scale, one a channel, on that of 0 to 255; [] where they are not those."""
+    known = isinstance(values, list | tuple) and len(values) == channels
+    return [255 * value for value in values] if known and all(type(v) in (int, float) for v in values) else []
 
 
 def _channels_first(image: np.ndarray | Tensor) -> Tensor:

@@ -24,7 +24,10 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
     """
     path = folder / NEWEST
     if not path.exists():
-        raise ConfigError(f"{folder} has no {NEWEST}: its weights were removed; overwrite=true trains the run anew")
+        raise ConfigError(
+            f"{folder} has no {NEWEST}: its weights were removed, or none were written yet; "
+            "overwrite=true trains the run anew"
+        )
     state = checkpoint.read(path)
     identity = state.get("identity", run.identity)  # earlier code wrote none
     if identity != run.identity:

@@ -17,9 +17,13 @@ def write(out: Path, *overrides: str, error: float = 5.0) -> None:
     run.folder.mkdir(parents=True)
     records.write_config(run.folder, run.description())
     for epoch in (1, 2):
-        records.append_row(run.folder, {"epoch": epoch, "images_seen": 256 * epoch, "top1_error_pct": error + 1 / epoch})
+        records.append_row(
+            run.folder, {"epoch": epoch, "images_seen": 256 * epoch, "top1_error_pct": error + 1 / epoch}
+        )
     errors = {"median_last5": error, "final": error}
-    records.write_json(run.folder / "result.json", {"status": "done", "top1_error_pct": errors, "epochs": 2, "seconds": 1.0})
+    records.write_json(
+        run.folder / "result.json", {"status": "done", "top1_error_pct": errors, "epochs": 2, "seconds": 1.0}
+    )
 
 
 @pytest.fixture

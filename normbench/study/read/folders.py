@@ -73,4 +73,6 @@ def find(run: str, runs: Path) -> Path:
         return found[0]
     if not found:
         raise ConfigError(f"{run!r}: no such folder, and no run below {runs} whose identity begins so")
-    raise ConfigError(f"{run}: {len(found)} runs below {runs} begin so, {found[0]} and {found[1]} among them; give more")
+    raise ConfigError(
+        f"{run}: {len(found)} runs below {runs} begin so, {found[0]} and {found[1]} among them; give more"
+    )
