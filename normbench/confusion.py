@@ -1,4 +1,4 @@
-"""What a network takes for what, as a terminal shows it: all of ten classes, the worst of a thousand."""
+"""What a network takes for what, on a terminal: all of ten classes, the worst of a thousand."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def tables(predictions: pd.DataFrame, classes: Sequence[str]) -> list[Table]:
 
 
 def matrix(predictions: pd.DataFrame, classes: Sequence[str]) -> Table:
-    """A row a label with its error, a column a prediction; nan where the network answers with NaN."""
+    """A row a label with its error, a column a prediction; nan where the network answers NaN."""
     counts = pd.crosstab(predictions["label"], predictions["predicted"])
     shown = [*range(len(classes)), *([-1] if -1 in counts else [])]
     counts = counts.reindex(index=range(len(classes)), columns=shown, fill_value=0)

@@ -108,7 +108,7 @@ def preprocess(data: Data, pixels: Mapping[str, Any], device: torch.device, dtyp
 
 
 def _on_bytes(values: Any, channels: int) -> list[float]:
-    """Numbers of the 0..1 scale, one a channel, on that of 0 to 255; [] where they are not those."""
+    """Numbers of the 0..1 scale, one a channel, on that of 0 to 255; [] where they are not."""
     known = isinstance(values, list | tuple) and len(values) == channels
     return [255 * value for value in values] if known and all(type(v) in (int, float) for v in values) else []
 

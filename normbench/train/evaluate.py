@@ -87,7 +87,7 @@ def answering(run: Run, model: nn.Module) -> Iterator[None]:
 
 
 def answer_by(run: Run, model: nn.Module) -> None:
-    """Eval mode, with whose statistics the run asks for: the running ones, or a mini-batch's own."""
+    """Eval mode, by the statistics that the run asks for: running ones, or a mini-batch's own."""
     for layer in batch_layers(model):
         layer.minibatch = run.batch if run.eval_stats == "batch" else None
     model.eval()

@@ -55,8 +55,9 @@ class Collected:
 def load(runs: str | Path, reference: bool = False, expand: bool = False) -> pd.DataFrame:
     """Every epoch of every run under a folder, with the run's fields, state and path as columns.
 
-    expand: batch-free runs at every batch that they serve (expand.py). Folders that are not runs (torn, empty, foreign, of a newer format) are skipped, each with a
-    warning that names it. Raises ConfigError where there is no such folder.
+    expand: batch-free runs at every batch that they serve (expand.py). Folders that are not runs
+    (torn, empty, foreign, of a newer format) are skipped, each with a warning that names it. Raises
+    ConfigError where there is no such folder.
     """
     found = read(runs, reference)
     for problem in found.problems:
