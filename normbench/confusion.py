@@ -20,19 +20,18 @@ def tables(predictions: pd.DataFrame, classes: Sequence[str]) -> list[Table]:
 
 def matrix(predictions: pd.DataFrame, classes: Sequence[str]) -> Table:
     """A row a label with its error, a column a prediction; nan where the network answers NaN."""
-    counts = pd.crosstab(predictions["label"], predictions["predicted"])
-    shown = [*range(len(classes)), *([-1] if -1 in counts else [])]
-    counts = counts.reindex(index=range(len(classes)), columns=shown, fill_value=0)
+    found = pd.crosstab(predictions["label"], predictions["predicted"])
+    shown = [*range(len(classes)), *([-1] if -1 in found else [])]
+    counts = found.reindex(index=range(len(classes)), columns=shown, fill_value=0).to_numpy()
     table = Table(title="label \\ predicted", box=None, pad_edge=False, title_justify="left")
     table.add_column("")
     for label in shown:
         table.add_column(_name(classes, label), justify="right")
     table.add_column("error %", justify="right")
-    for label in range(len(classes)):
-        row = counts.loc[label]
+    for label, row in enumerate(counts):
         images = int(row.sum())
-        cells = [_cell(int(count), images, right=label == other) for other, count in row.items()]
-        table.add_row(_name(classes, label), *cells, _pct(images - int(row.loc[label]), images))
+        cells = [_cell(int(count), images, right=label == other) for other, count in zip(shown, row, strict=True)]
+        table.add_row(_name(classes, label), *cells, _pct(images - int(row[label]), images))
     return table
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def error(run: OpenedRun) -> float:
         [PRECISE],
         [EMA],
         [EMA, PRECISE],  # whose statistics no checkpoint has
-        [EMA, PRECISE, *FROZEN],
+        [PRECISE, *FROZEN],
         ["precision=bf16"],
     ],
     ids=" ".join,
@@ -125,7 +126,8 @@ def test_a_run_is_read_back_as_it_was_settled() -> None:
     typed = ["norm=gn", "norm.groups=4", "data=cifar10", "data.root=x", "probe.layer=last", "eval_also=[batch]",
              "recipe.optimizer=adamw", "recipe.optimizer_options.eps=1e-6", "workers=4", "protocol=per_worker"]  # fmt: skip
     for run in (run_of(typed, files=False), run_of(["norm=cbn", "norm.window=2", "data.fresh=true"])):
-        assert recorded.settled(run.description()) == run
+        without_facts = replace(run, data=replace(run.data, facts={}))  # no record repeats them
+        assert recorded.settled(run.description()) == without_facts
 
 
 def test_runs_of_an_older_version_are_read_back() -> None:
