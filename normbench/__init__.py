@@ -1,11 +1,11 @@
 """normbench: a network's error against the number of images each worker normalizes over.
 
-    normbench.run(["norm=gn", "batch=2"])    one run; the Result, from disk where it is finished
-    normbench.sweep(["norm=bn,gn", "batch=2,4"])    many; a table with a row a cell
-    normbench.load("results/runs")           every epoch of every run, a tidy pandas.DataFrame
-    normbench.load(reference=True)           those of the reference runs too, told apart by `origin`
-    normbench.open_run("3f2a1b7c")           one run: its config, rows, network and predictions
-    normbench.convert(model, norm="gn")      any norm into a network that you already have
+    normbench.run(["norm=gn", "batch=2"])           one run; the Result, from disk where it is done
+    normbench.sweep(["norm=bn,gn", "batch=2,4"])    many; a pandas.DataFrame with a row a cell
+    normbench.load("results/runs")                  every epoch of every run, tidy; reference=True,
+                                                    expand=True
+    normbench.open_run("3f2a1b7c")                  one run: its rows, network and predictions
+    normbench.convert(model, norm="gn")             any norm into a network that you already have
 
 Importing normbench imports neither torch nor pandas.
 """
