@@ -22,7 +22,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from normbench import dry, launch, paths, records, slurm, stopping, sweep, usage, watch
+from normbench import dry, launch, paths, records, slurm, stopping, sweeps, usage, watch
 from normbench.compose import composed, planned, run_of, settled
 from normbench.config import ConfigError
 from normbench.execute import execute
@@ -132,7 +132,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if not several and (engine := launch.chosen(overrides)) != "basic":
         raise ConfigError(f"hydra/launcher={engine} launches the cells of a sweep; add -m")
-    return sweep.train(overrides, job, _many_ranks()) if several else _one(run_of(overrides), overrides)
+    return sweeps.train(overrides, job, _many_ranks()) if several else _one(run_of(overrides), overrides)
 
 
 def _check_flags(arguments: list[str]) -> None:

@@ -43,8 +43,11 @@ def check(engine: str) -> None:
 
 
 @contextmanager
-def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[list[str]]:
-    """Prepares the engine for these runs; yields its settings, less those that the user gave."""
+def prepared(engine: str, overrides: list[str], runs: list[Run], say: bool = True) -> Iterator[list[str]]:
+    """Prepares the engine for these runs; yields its settings, less those that the user gave.
+
+    say: whether to print what each run gets.
+    """
     if engine == "basic":
         yield []
         return
@@ -54,13 +57,15 @@ def prepared(engine: str, overrides: list[str], runs: list[Run]) -> Iterator[lis
             raise ConfigError("launcher.per_gpu is for one machine: under hydra/launcher=slurm a job has its own GPUs")
         sweep_dir = given.get("hydra.sweep.dir", f"{runs[0].out}/.hydra")
         folder = Path(given.get("hydra.launcher.submitit_folder", f"{sweep_dir}/slurm"))
-        print(f"{len(runs)} cells go to Slurm as one job array; what they print is in {folder}", flush=True)
+        if say:
+            print(f"{len(runs)} cells go to Slurm as one job array; what they print is in {folder}", flush=True)
         with slurm.submission(folder):
             yield []
         return
     per_gpu = max(run.launcher.per_gpu for run in runs)
     allotment = Allotment.of(len(runs), _cores(), _gpus(runs), per_gpu, _asked_jobs(given))
-    print(f"{len(runs)} cells, {allotment}", flush=True)
+    if say:
+        print(f"{len(runs)} cells, {allotment}", flush=True)
     if engine == "ray":
         yield [f"++{key}={value}" for key, value in _ray(allotment, per_gpu, given).items() if key not in given]
         return

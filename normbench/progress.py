@@ -1,7 +1,5 @@
-"""Shows how a run goes: a bar on a terminal, one line per epoch elsewhere."""
+"""Shows how a run goes: a bar on a terminal or in a notebook, one line per epoch elsewhere."""
 
-import os
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from normbench import bars
 from normbench.runs import Run
 from normbench.tracker import NoTracker
 
@@ -31,18 +30,21 @@ class Progress:
         self._last = 0.0, 0  # when the last step ended, and of which epoch it was
         self._images, self._seconds = 0, 0.0  # of this process's training steps so far
         self._error = float("nan")
-        on_terminal = enabled and sys.stdout.isatty() and not os.environ.get("NORMBENCH_PLAIN")
-        self._bar = _bar() if on_terminal else None
+        self._notebook = bars.NotebookBar() if enabled and bars.in_notebook() else None
+        self._bar = _bar() if enabled and (self._notebook or bars.on_terminal()) else None
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
-            self._bar.start()
+            if self._notebook is None:
+                self._bar.start()
             steps = self._epochs * self._steps
             self._task = self._bar.add_task(self._name, total=steps, epoch="-", error="-", speed="-")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        if self._bar is not None:
+        if self._notebook is not None:
+            self._notebook.clear()
+        elif self._bar is not None:
             self._bar.stop()
 
     def step(self, epoch: int, step: int) -> None:
@@ -60,6 +62,8 @@ class Progress:
                 error="-" if self._error != self._error else f"{self._error:.2f} %",
                 speed=self._speed(),
             )
+            if self._notebook is not None:
+                self._notebook.show(self._bar)
 
     def row(self, row: dict[str, Any]) -> None:
         self._error = row["top1_error_pct"]

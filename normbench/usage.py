@@ -26,6 +26,7 @@ How does the error of a network depend on the number of images each worker norma
   python -m normbench data=cifar10 data.download=true      the network, recipe and protocol that belong to CIFAR-10
   python -m normbench.norms                                the norms, with their options and papers
   python -m normbench.collect                              what is on disk, cell by cell
+  python -m normbench.show 3f2a                            one run: its curve, its errors by class, what continues it
   python -m normbench.figures gn_fig1                      error against batch, the published curve beneath
   python -m normbench --cfg job norm=gn                    the whole configuration, without running it
   python -m normbench --hydra-help                         Hydra's own flags

@@ -1,4 +1,4 @@
-"""A sweep as a person sees it: one bar on a terminal, one line a finished run in a log.
+"""A sweep as a person sees it: one bar on a terminal or in a notebook, a line a run in a log.
 
 Runs that are watched say nothing of their epochs. On a terminal all that the sweep's processes
 still print, warnings and errors whole, goes through a pipe to stand above the bar.
@@ -11,6 +11,7 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from normbench import command
+from normbench import bars, command
 from normbench.following import Following, duration
 
 WATCHED = "NORMBENCH_WATCHED"  # in the environment of a sweep's processes that are to say no epochs
@@ -32,17 +33,28 @@ def quiet() -> bool:
     return os.environ.get(WATCHED) == "1"
 
 
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """While it lasts, the runs say nothing of their epochs, and nobody else does."""
+    os.environ[WATCHED] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(WATCHED, None)
+
+
 class Watch:
     """Shows the runs of a sweep while it is held.
 
-    quiet: whether the runs leave it to this. on_terminal: whether as a bar.
+    quiet: whether the runs leave it to this. on_terminal, in_notebook: whether as a bar there.
     """
 
-    def __init__(self, following: Following, quiet: bool, on_terminal: bool) -> None:
+    def __init__(self, following: Following, quiet: bool, on_terminal: bool, in_notebook: bool = False) -> None:
         self._following, self._quiet = following, quiet
         self._pipe = _Pipe() if on_terminal else None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._bar if on_terminal else self._lines, daemon=True)
+        shown: Callable[[], None] = self._bar if on_terminal else self._cell if in_notebook else self._lines
+        self._thread = threading.Thread(target=shown, daemon=True)
 
     def __enter__(self) -> "Watch":
         if self._quiet:
@@ -71,6 +83,17 @@ class Watch:
                 for place, one in enumerate(ended, start=self._following.finished - len(ended) + 1):
                     print(f"{place}/{self._following.all}  {one.words()}", flush=True)
             pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
+
+    # ------------------------------------------------------------ in a notebook
+
+    def _cell(self) -> None:
+        bar, over = bars.NotebookBar(), False
+        while not over:
+            began = time.monotonic()
+            self._following.look()
+            bar.show(self._shown())
+            over = self._over.wait(max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE))
+        bar.clear()
 
     # ------------------------------------------------------------ on a terminal
 
@@ -130,7 +153,7 @@ def for_engine(engine: str, following: Following, alone: bool) -> Watch | None:
     console = command.terminal()
     on_terminal = alone and console.is_terminal and not console.is_dumb_terminal
     # a job array's cells write into files of their own, where an epoch's line is of use
-    return Watch(following, engine != "slurm", on_terminal)
+    return Watch(following, engine != "slurm", on_terminal, bars.in_notebook())
 
 
 class _Pipe:

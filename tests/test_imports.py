@@ -19,19 +19,19 @@ PACKAGE = Path(__file__).parents[1] / "normbench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVEL = {  # a part imports from its own level and below
     "version": 0, "config": 0, "grids": 0, "hints": 0, "paths": 0, "slurm": 0, "files": 0, "lock": 0, "records": 0, "measured": 0,
-    "stopping": 0,
+    "stopping": 0, "bars": 0,
     "plugins": 1, "facts": 1, "class_folders": 1, "typed": 1, "ranges": 1, "checks": 1, "complaints": 1, "runs": 1,
     "settle": 1, "run_checks": 1,
-    "compose": 1, "study": 1,
+    "compose": 1, "recorded": 1, "study": 1,
     "parallel": 2,
     "kernels": 3,
     "norms": 4, "data": 4,
     "models": 5,
     "train": 6,
     "environment": 7, "tensorboard": 6, "tracker": 7, "progress": 7, "testing": 7,
-    "execute": 8, "usage": 8, "launch": 8, "plan": 8, "cells": 8, "following": 8,
-    "command": 9, "watch": 9, "sweep": 9, "named": 9, "profile": 9, "dry": 9, "prune": 9,
-    "collect": 10, "figures": 10, "tables": 10, "report": 10, "cli": 10,
+    "execute": 8, "usage": 8, "launch": 8, "plan": 8, "cells": 8, "following": 8, "opened": 8,
+    "command": 9, "watch": 9, "sweeps": 9, "confusion": 9, "named": 9, "profile": 9, "dry": 9, "prune": 9,
+    "collect": 10, "figures": 10, "tables": 10, "report": 10, "show": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
 }  # fmt: skip
 TORCH_FREE = [
@@ -66,9 +66,9 @@ TORCH_FREE += [
     "cells",
     "following",
     "watch",
-    "sweep",
+    "sweeps",
 ]
-TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report"]
+TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report", "bars", "recorded", "confusion", "show"]
 ROOMS = {"read": set(), "figures": {"read"}, "claims": {"read"}, "tables": {"read", "figures", "claims"}}
 ROOMS["report"] = {"read", "figures", "tables"}
 LONGEST_FILE, MEDIAN_FILE, PROSE_COLUMNS = 300, 110, 100

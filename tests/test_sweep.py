@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from normbench import records, sweep
+from normbench import records, sweeps
 from normbench.cells import Cell, distinct
 from normbench.compose import planned
 from normbench.following import Following, duration
@@ -50,8 +50,8 @@ def test_what_is_swept_beside_norm_batch_and_seed_is_in_the_name() -> None:
 def launched(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> list[str]:
     """The cells that a sweep hands to its launcher."""
     found: list[str] = []
-    monkeypatch.setattr(sweep, "_launch", lambda cells, *_: found.extend(cell.name for cell in cells))
-    sweep.train([*TINY, *overrides], lambda config: "done", many_ranks=False)
+    monkeypatch.setattr(sweeps, "_launch", lambda cells, *_: found.extend(cell.name for cell in cells))
+    sweeps.train([*TINY, *overrides], lambda config: "done", many_ranks=False)
     return found
 
 

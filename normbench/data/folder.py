@@ -231,7 +231,7 @@ def decode(path: str, grey: bool = False) -> Image.Image:
     """The image as RGB, or in one channel of grey. Raises UnreadableImage, which names the file."""
     try:
         with Image.open(path) as image:
-            return _eight_bits(image, path).convert("L" if grey else "RGB")
+            return eight_bits(image, path).convert("L" if grey else "RGB")
     except UnidentifiedImageError:
         raise UnreadableImage(f"{path}: not an image, or a corrupt one; replace or remove it") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's
@@ -240,7 +240,7 @@ def decode(path: str, grey: bool = False) -> Image.Image:
         raise UnreadableImage(f"{path}: cannot be decoded ({one_line(error)}); replace or remove it") from error
 
 
-def _eight_bits(image: Image.Image, path: str) -> Image.Image:
+def eight_bits(image: Image.Image, path: str) -> Image.Image:
     """The image in 8 bits, into which Pillow would clip what is deeper: 16-bit grey to white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.float64)

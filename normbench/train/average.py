@@ -38,10 +38,14 @@ class Average:
         """The model with the averages for its weights; they are put back afterwards."""
         before = {name: value.detach().clone() for name, value in self._live.items()}
         try:
-            self._put(self.values)
+            self.put()
             yield
         finally:
             self._put(before)
+
+    def put(self) -> None:
+        """Gives the model the averages for good."""
+        self._put(self.values)
 
     @torch.no_grad()
     def _put(self, values: dict[str, Tensor]) -> None:

@@ -220,7 +220,11 @@ def read(path: Path) -> dict[str, Any]:
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Starts a model from another run's weights and statistics; both must be the same network."""
-    state = dist.from_rank_0(lambda: read(path))
+    put_weights(path, dist.from_rank_0(lambda: read(path)), model)
+
+
+def put_weights(path: Path, state: dict[str, Any], model: nn.Module) -> None:
+    """Gives a model what was read from a path; raises ConfigError for another network's."""
     try:
         model.load_state_dict(state["model"])
     except (RuntimeError, KeyError, TypeError, AttributeError) as e:

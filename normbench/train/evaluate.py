@@ -53,28 +53,53 @@ def evaluate(run: Run, model: nn.Module, task: Classification, data: Images, fro
     mini-batches of run.batch images. frozen: whether the layers train with fixed statistics, which
     then are those of worker0, mean and precise alike.
     """
-    layers = batch_layers(model)
-    if frozen:
-        pass
-    elif run.eval_stats == "precise":
-        _measure(run, model, layers, data)
-    else:
-        # the running statistics alone: a layer's memory of a worker's past is that worker's own
-        for layer in layers:
-            dist.equalize([layer.running_mean, layer.running_var], average=layer.average_workers)
-    own = run.batch if run.eval_stats == "batch" else None
-    # split among the workers as in training: the same images meet whatever the number of ranks
-    batch = run.eval_batch if own is None else run.sgd_batch // dist.world_size()
-    for layer in layers:
-        layer.minibatch = own
-    model.eval()
-    batches = data.evaluation(dist.rank(), dist.world_size(), batch, minibatch=own)
-    with precision.autocast(run, device_of(model)):
-        wrong, images = _predict(model, task, batches)
-    for layer in layers:
-        layer.minibatch = None
+    settle_statistics(run, model, data, frozen)
+    with answering(run, model):
+        wrong, images = _count_wrong(model, task, evaluation_batches(run, data))
     assert images == data.test_images, f"{images} of {data.test_images} test images were evaluated"
     return task.score(wrong, images)
+
+
+def settle_statistics(run: Run, model: nn.Module, data: Images, frozen: bool) -> None:
+    """Gives the layers, on every rank, the running statistics that evaluation uses."""
+    layers = batch_layers(model)
+    if frozen:
+        return
+    if run.eval_stats == "precise":
+        _measure(run, model, layers, data)
+        return
+    # the running statistics alone: a layer's memory of a worker's past is that worker's own
+    for layer in layers:
+        dist.equalize([layer.running_mean, layer.running_var], average=layer.average_workers)
+
+
+@contextmanager
+def answering(run: Run, model: nn.Module) -> Iterator[None]:
+    """The model as it is evaluated: in eval mode and the run's precision, without gradients.
+
+    Afterwards it is left in eval mode.
+    """
+    answer_by(run, model)
+    with torch.no_grad(), precision.autocast(run, device_of(model)):
+        yield
+    for layer in batch_layers(model):
+        layer.minibatch = None
+
+
+def answer_by(run: Run, model: nn.Module) -> None:
+    """Eval mode, by the statistics that the run asks for: running ones, or a mini-batch's own."""
+    for layer in batch_layers(model):
+        layer.minibatch = run.batch if run.eval_stats == "batch" else None
+    model.eval()
+
+
+def evaluation_batches(run: Run, data: Images) -> Iterator[Batch]:
+    """This rank's test images, in the order of Images.evaluation."""
+    rank, world_size = dist.rank(), dist.world_size()
+    if run.eval_stats != "batch":
+        return data.evaluation(rank, world_size, run.eval_batch)
+    # split among the workers as in training: the same images meet whatever the number of ranks
+    return data.evaluation(rank, world_size, run.sgd_batch // world_size, minibatch=run.batch)
 
 
 def evaluate_also(
@@ -111,8 +136,7 @@ def measure_frozen(run: Run, model: nn.Module, data: Images) -> None:
         _measure(run, model, layers, data)
 
 
-@torch.no_grad()
-def _predict(model: nn.Module, task: Classification, batches: Iterable[Batch]) -> tuple[int, int]:
+def _count_wrong(model: nn.Module, task: Classification, batches: Iterable[Batch]) -> tuple[int, int]:
     wrong = images = 0
     for batch in batches:
         wrong += int(task.predict(model, batch))

@@ -21,6 +21,7 @@ import pandas as pd
 
 from normbench.config import ConfigError
 from normbench.study.read import cache, folders, one_run, reference, science
+from normbench.study.read.expand import at_every_batch
 from normbench.study.read.folders import Leaf
 from normbench.study.read.one_run import FIRST, Columns
 from normbench.study.read.origin import ORIGIN, REPLACES
@@ -51,16 +52,17 @@ class Collected:
     problems: list[Problem]
 
 
-def load(runs: str | Path, reference: bool = False) -> pd.DataFrame:
+def load(runs: str | Path, reference: bool = False, expand: bool = False) -> pd.DataFrame:
     """Every epoch of every run under a folder, with the run's fields, state and path as columns.
 
-    Folders that are not runs (torn, empty, foreign, of a newer format) are skipped, each with a
-    warning that names it. Raises ConfigError where there is no such folder.
+    expand: batch-free runs at every batch that they serve (expand.py). Folders that are not runs
+    (torn, empty, foreign, of a newer format) are skipped, each with a warning that names it. Raises
+    ConfigError where there is no such folder.
     """
     found = read(runs, reference)
     for problem in found.problems:
         warnings.warn(f"skipped {problem}", stacklevel=2)
-    return found.epochs
+    return at_every_batch(found.epochs) if expand else found.epochs
 
 
 def runs(folder: str | Path, reference: bool = False) -> tuple[pd.DataFrame, list[Problem]]:
@@ -72,6 +74,19 @@ def runs(folder: str | Path, reference: bool = False) -> tuple[pd.DataFrame, lis
 def no_runs() -> pd.DataFrame:
     """A table of no runs, from which a figure of published numbers alone starts."""
     return _table_of_runs([])
+
+
+def of_cells(cells: list[tuple[dict[str, Any], Path]]) -> pd.DataFrame:
+    """The runs of a sweep, one row for each of its cells, whatever became of it.
+
+    cells: each one's config, as in config.yaml, and its folder. A batch-free run has the batch that
+    the cell asks for, and a row for every cell that it serves.
+    """
+    rows = []
+    for config, folder in cells:
+        row = {"batch": config["batch"], "workers": config["workers"], **one_run.row_of(config, folder)}
+        rows.append({**row, "path": str(folder)})
+    return _table_of_runs(rows).reset_index(drop=True)
 
 
 def read(folder: str | Path, reference: bool = False) -> Collected:

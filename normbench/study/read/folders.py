@@ -4,6 +4,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+from normbench.config import ConfigError
 
 # What a run's rows follow from.
 FILES = ("config.yaml", "epochs.jsonl", "error.json", "result.json")
@@ -53,3 +56,23 @@ def _leaf(path: str, files: list["os.DirEntry[str]"]) -> Leaf:
         stamp.append((file.name, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino))
         newest = max(newest, seen.st_mtime_ns, seen.st_ctime_ns)
     return Leaf(path, tuple(stamp), newest, held=any(file.name == "running.json" for file in files))
+
+
+def find(run: str, runs: Path) -> Path:
+    """The folder of a run: `run` itself, or the one below `runs` whose identity begins so.
+
+    Raises ConfigError where there is none or several.
+    """
+    if (folder := Path(run)).is_dir():
+        if (folder / "config.yaml").exists():
+            return folder
+        inside = sum(bool(leaf.stamp) for leaf in leaves(str(folder)))
+        raise ConfigError(f"{run} is not the folder of one run: {inside} runs are below it, and it has no config.yaml")
+    found = [path for leaf in leaves(str(runs)) if (path := Path(leaf.path)).name.rpartition("-")[2].startswith(run)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(f"{run!r}: no such folder, and no run below {runs} whose identity begins so")
+    raise ConfigError(
+        f"{run}: {len(found)} runs below {runs} begin so, {found[0]} and {found[1]} among them; give more"
+    )

@@ -24,6 +24,11 @@ def read_run(path: Path) -> dict[str, Any]:
         config = records.read_config(path)
     except FileNotFoundError:
         raise ValueError("empty folder" if not any(path.iterdir()) else "no config.yaml in it") from None
+    return row_of(config, path)
+
+
+def row_of(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The run of a config as a flat row, with its state in that folder and its result."""
     row = dict(science.fields_of(config))
     row["norm"] = config.get("label", row.get("norm.name"))
     missing = [key for key in FIRST if row.get(key) is None]

@@ -5,8 +5,9 @@ know no union of grids, compose every cell twice more, and would launch what is 
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
@@ -24,7 +25,11 @@ from normbench.compose import hydra_here, planned
 from normbench.config import ConfigError
 from normbench.execute import finished
 from normbench.following import Following
+from normbench.runs import Run
 from normbench.typed import spelled
+
+if TYPE_CHECKING:
+    import pandas
 
 Job = Callable[[DictConfig], str]  # trains a composed cell, in whatever process the launcher chose
 
@@ -34,29 +39,62 @@ def train(overrides: list[str], job: Job, many_ranks: bool) -> int:
 
     many_ranks: whether this process leads the ranks of torchrun.
     """
+    engine, asked = _asked(overrides, many_ranks)
+    cells = distinct(asked)
+    try:
+        _train_left(cells, engine, overrides, job, say=True, alone=not many_ranks)
+    finally:
+        states = _print_states(cells)
+    return 0 if states <= {*records.FINISHED, "running"} else 1
+
+
+def table(overrides: list[str], job: Job, verbose: bool) -> "pandas.DataFrame":
+    """The same from Python, in one process: a row for each cell that was asked for."""
+    from normbench.study.read import collected  # pandas, which the command does without
+
+    engine, asked = _asked(overrides, many_ranks=False)
+    cells = distinct(asked)
+    try:
+        _train_left(cells, engine, overrides, job, say=verbose, alone=True)
+    finally:
+        if verbose:
+            _print_states(cells)
+    return collected.of_cells([(run.description(), run.folder) for _, run in asked])
+
+
+def _asked(overrides: list[str], many_ranks: bool) -> tuple[str, list[tuple[list[str], Run]]]:
+    """The engine, and the cells with what makes each; raises ConfigError for what cannot be."""
     engine = launch.chosen(overrides)
     if engine != "basic" and many_ranks:
         raise ConfigError("hydra/launcher cannot be combined with torchrun: the ranks run one cell after the other")
     launch.check(engine)
-    asked = planned(overrides)
-    cells = distinct(asked)
+    return engine, planned(overrides)
+
+
+def _train_left(cells: list[Cell], engine: str, overrides: list[str], job: Job, say: bool, alone: bool) -> None:
+    """Hands the runs that are not finished to the engine, and waits for it.
+
+    say: whether to print how it goes. alone: see watch.for_engine.
+    """
+    asked = sum(cell.asked for cell in cells)
     left = [cell for cell in cells if not finished(cell.run)]
-    try:
-        if not left:  # no engine is asked to do nothing
-            print(f"all {len(asked)} cells are finished; overwrite=true trains them anew", flush=True)
-        else:
-            _say_what_is_left(len(asked), len(cells), len(left))
-            shown = watch.for_engine(engine, Following(left, len(cells) - len(left)), alone=not many_ranks)
-            runs = [cell.run for cell in left]
-            with (
-                shown or nullcontext(),
-                launch.prepared(engine, overrides, runs) as settings,
-                launch.stopping_its_pool(runs),
-            ):
-                _launch(left, [*spelled(overrides), *settings], job)
-    finally:
-        states = _print_states(cells)
-    return 0 if states <= {*records.FINISHED, "running"} else 1
+    if not left:  # no engine is asked to do nothing
+        if say:
+            print(f"all {asked} cells are finished; overwrite=true trains them anew", flush=True)
+        return
+    shown: AbstractContextManager[object] | None = None
+    if say:
+        _say_what_is_left(asked, len(cells), len(left))
+        shown = watch.for_engine(engine, Following(left, len(cells) - len(left)), alone)
+    elif engine != "slurm":  # whose jobs write into files of their own
+        shown = watch.silence()
+    runs = [cell.run for cell in left]
+    with (
+        shown or nullcontext(),
+        launch.prepared(engine, overrides, runs, say) as settings,
+        launch.stopping_its_pool(runs),
+    ):
+        _launch(left, [*spelled(overrides), *settings], job)
 
 
 def _say_what_is_left(asked: int, runs: int, left: int) -> None:
