@@ -33,12 +33,16 @@ HYDRA_FLAGS = {"--hydra-help", "--resolve", "--info", "-i", "--cfg", "-c", "--pa
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
 HYDRA_VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
 HYDRA_VALUES |= dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"))
-COMMANDS = ("collect", "figures", "norms", "profile", "report", "show", "tables")  # modules with a main(arguments)
+# modules with a main(arguments)
+COMMANDS = ("collect", "figures", "norms", "profile", "report", "show", "tables")
 INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 
 def main() -> None:
-    """The console script `normbench`, and `python -m normbench`; a first word of COMMANDS is that command."""
+    """The console script `normbench`, and `python -m normbench`.
+
+    A first word of COMMANDS is that command.
+    """
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
         sys.exit(_command(sys.argv[1], sys.argv[2:]))
     if not _many_ranks():

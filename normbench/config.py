@@ -59,7 +59,8 @@ def key(default: Any, meaning: str, *, hardware: bool = False, off: Any = None) 
 class Model:
     name: str = key(MISSING, "cifar_resnet20 (ours), resnet50 (torchvision's), timm/resnet26 (timm's)")
     options: dict[str, Any] = key(dict, "that network's keyword arguments, e.g. model.options.width=32")
-    gn_min_channels: int = key(4, "for norm=gn groups=auto: least channels in a group", hardware=True)  # recorded there
+    # hardware, since the norm records it
+    gn_min_channels: int = key(4, "for norm=gn groups=auto: least channels in a group", hardware=True)
 
 
 @dataclass

@@ -45,7 +45,7 @@ def _remove(folder: Path, root: Path, say: Callable[[str], None]) -> bool:
             if records.state(folder) in ("done", "diverged"):
                 say(f"left alone, finished meanwhile: {folder}")
                 return False
-            # The rename is one step, and a name with a dot is nobody's run: a kill leaves no half of it.
+            # One step, to a name with a dot, which is nobody's run: a kill leaves no half of it.
             gone = folder.with_name(f".{folder.name}.pruned")
             folder.rename(gone)
     except (lock.Busy, OSError) as error:

@@ -40,7 +40,8 @@ Keys, set as key=value; python -m normbench.norms {norm} says what the options o
 {keys}"""
 
 WIDEST = 40  # of key=value, before its meaning
-NOT_SET = ("data.facts", "data.files", "batch_free", "experiment")  # what a yaml or the code says, and no one types
+# what a yaml or the code says, and no one types
+NOT_SET = ("data.facts", "data.files", "batch_free", "experiment")
 
 
 def text(overrides: list[str]) -> str:
