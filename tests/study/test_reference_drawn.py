@@ -71,21 +71,8 @@ def test_what_is_committed_is_what_the_data_give(command: str, name: str, filter
 
 
 def test_the_wheel_has_the_data_and_none_of_the_pictures_and_finds_them(tmp_path: Path) -> None:
-    pytest.importorskip("setuptools", minversion="77", reason="the build needs setuptools")
-    tree, here = tmp_path / "tree", tmp_path / "here"
-    shutil.copytree(ROOT / "normbench", tree / "normbench", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("conf", "results/published", "results/reference"):
-        shutil.copytree(ROOT / name, tree / name)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, tree / name)
-    for name in reference_files.FILES:
-        (tree / "results" / "reference" / name).touch()
-    build = "import setuptools.build_meta as build; build.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", build], cwd=tree, check=True, capture_output=True)
-    (wheel,) = tree.glob("*.whl")
-    with zipfile.ZipFile(wheel) as packed:
-        names = [name for name in packed.namelist() if name.startswith("normbench/reference/")]
-        packed.extractall(here)
+    here = tmp_path / "here"
+    names = [name for name in wheel.unpacked(here) if name.startswith("normbench/reference/")]
     assert sorted(names) == sorted(f"normbench/reference/{name}" for name in reference_files.FILES)
     find = "from normbench import paths; print(paths.reference())"
     there = {**os.environ, "PYTHONPATH": str(here)}
