@@ -7,11 +7,11 @@ know no union of grids, compose every cell twice more, and would launch what is 
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +24,7 @@ from normbench.compose import hydra_here, planned
 from normbench.config import ConfigError
 from normbench.execute import finished
 from normbench.following import Following
+from normbench.ray_launcher import RayLauncher
 from normbench.typed import spelled
 
 Job = Callable[[DictConfig], str]  # trains a composed cell, in whatever process the launcher chose
@@ -83,7 +84,11 @@ def _launch(cells: list[Cell], overrides: list[str], job: Job) -> None:
         except (HydraException, OmegaConfBaseException) as e:
             raise ConfigError(explain(about, e)) from None
         context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
-        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
+        if launch.chosen(overrides) == "ray":
+            launcher: Launcher = RayLauncher(config.hydra.launcher.ray)
+            launcher.setup(hydra_context=context, task_function=job, config=config)
+        else:
+            launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
         for returned in launcher.launch([cell.overrides for cell in cells], initial_job_idx=0):
             _ = returned.return_value  # raises what the job has raised
 
