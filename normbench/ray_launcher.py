@@ -91,8 +91,9 @@ class RayLauncher(Launcher):
 
         listener = signal.getsignal(signal.SIGTERM)
         try:
+            train = ray.remote(_train).options(**self._remote)
             ray.init(**self._init)
-            return ray.remote(_train).options(**self._remote)
+            return train
         except SystemExit:  # at SIGTERM, of which Ray has a handler of its own by now
             raise stopping.Stopped from None
         except (ConnectionError, RuntimeError, TypeError, ValueError) as e:

@@ -79,14 +79,15 @@ def test_an_interrupted_sweep_stops_its_cells_after_a_step_and_closes_with_its_t
 
 def test_what_ray_refuses_is_one_line(tmp_path: Path) -> None:
     for given, said in [
-        ("hydra.launcher.ray.init.address=127.0.0.1:1", "hydra.launcher.ray: "),
+        ("hydra.launcher.ray.init.address=nobody", "nobody"),
         ("++hydra.launcher.ray.init.wings=2", "wings"),
         ("++hydra.launcher.ray.remote.wings=2", "wings"),
+        ("++hydra.launcher.ray.wings=2", "wings"),
     ]:
         command = [*PROGRAM, "-m", *TINY, "batch=8,4", "hydra/launcher=ray", given]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert ran.returncode == 1, ran.stderr
         line = ran.stderr.splitlines()[-1]
-        assert line.startswith("normbench: hydra.launcher.ray: ")
+        assert line.startswith("normbench: hydra.launcher.ray")
         assert said in line
         assert "Traceback" not in ran.stderr
