@@ -22,8 +22,8 @@ from normbench import lock, slurm, stopping
 from normbench.config import ConfigError
 from normbench.runs import Run
 
-# each an extra of the same name
-PLUGINS = {"ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}
+# what each needs, an extra of the same name
+MODULES = {"ray": "ray", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 # the folder of this sweep's slot files, handed on to the processes that share its GPUs
 SLOTS = "NORMBENCH_SLOTS"
 CLAIM_SECONDS = 60.0  # a slot's last holder may still be ending
@@ -36,7 +36,7 @@ def chosen(overrides: list[str]) -> str:
 
 def check(engine: str) -> None:
     """Raises ConfigError where that engine cannot be used here."""
-    if engine in PLUGINS and find_spec(f"hydra_plugins.{PLUGINS[engine]}") is None:
+    if engine in MODULES and find_spec(MODULES[engine]) is None:
         raise ConfigError(f"hydra/launcher={engine} needs pip install 'normbench[{engine}]'")
     if engine == "slurm":
         slurm.check()
@@ -121,7 +121,7 @@ def _ray(allotment: Allotment, per_gpu: int, given: dict[str, str]) -> dict[str,
     # a default to come; unsaid, Ray warns of it
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if "RAY_ADDRESS" in os.environ or given.get(f"{ray}.init.address", "null") not in ("null", "local"):
-        # the plugin sets it, a running cluster refuses it
+        # ray.yaml sets it, a running cluster refuses it
         return settings | {f"{ray}.init.object_store_memory": "null"}
     # Ray's default for a cluster of its own; unsaid, it warns
     os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -17,7 +17,11 @@ from types import FrameType
 CODE = 128 + signal.SIGTERM  # a shell's exit code for it
 POLL_SECONDS, GRACE_SECONDS = 0.5, 8.0  # of a process whose parent was killed
 
-_asked = False
+# what is listened to, and how it is said; SIGINT is how Ray cancels a task
+SAID = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "cancelled"}
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+_asked: signal.Signals | None = None
 _undisturbed = 0
 _first: list[Callable[[], None]] = []  # what is done before anything but a training ends
 
@@ -27,44 +31,45 @@ class Stopped(SystemExit):
 
     def __init__(self, said: str = "") -> None:
         super().__init__(CODE)
-        self.line = f"normbench: SIGTERM: {said or 'stopped'}; the same command continues"
+        self.line = f"normbench: {SAID[_asked or signal.SIGTERM]}: {said or 'stopped'}; the same command continues"
 
 
 def asked() -> bool:
-    """Whether SIGTERM has come to this process."""
-    return _asked
+    """Whether SIGTERM, or what is listened to in its place, has come to this process."""
+    return _asked is not None
 
 
 def check() -> None:
-    """Raises Stopped where SIGTERM has come."""
-    if _asked:
+    """Raises Stopped where it has come."""
+    if asked():
         raise Stopped
 
 
-def listen(at_once: bool = True) -> None:
-    """Makes SIGTERM mean this from now on, unless somebody else listens: submitit and Ray do.
+def listen(at_once: bool = True, to: signal.Signals = signal.SIGTERM) -> None:
+    """Makes SIGTERM mean this from now on, unless somebody else listens, as submitit does.
 
-    at_once: whether it ends what is no training; otherwise it is noted there too.
+    at_once: whether it ends what is no training; otherwise it is noted there too. to: another of
+    SAID in its place.
     """
     global _undisturbed
     _undisturbed += not at_once
     mine = threading.current_thread() is threading.main_thread()
-    if mine and "SUBMITIT_EXECUTOR" not in os.environ and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _heard)
+    if mine and "SUBMITIT_EXECUTOR" not in os.environ and signal.getsignal(to) in DEFAULTS:
+        signal.signal(to, _heard)
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
+def listening(to: signal.Signals = signal.SIGTERM) -> Iterator[None]:
     """Listens for a command's time, and leaves the process as it was."""
     global _asked
-    before = signal.getsignal(signal.SIGTERM)
-    listen()
+    before = signal.getsignal(to)
+    listen(to=to)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is not before:
-            signal.signal(signal.SIGTERM, before)
-            _asked = False
+        if signal.getsignal(to) is not before:
+            signal.signal(to, before)
+            _asked = None
 
 
 @contextlib.contextmanager
@@ -122,9 +127,9 @@ def _torchrun_gone() -> bool:
     return False
 
 
-def _heard(_number: int, _frame: FrameType | None) -> None:
+def _heard(number: int, _frame: FrameType | None) -> None:
     global _asked
-    again, _asked = _asked, True
+    again, _asked = asked(), signal.Signals(number)
     if _undisturbed or again:  # a launcher and its whole group may both be told
         return
     for act in _first:

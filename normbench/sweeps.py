@@ -7,12 +7,14 @@ know no union of grids, compose every cell twice more, and would launch what is 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -25,6 +27,7 @@ from normbench.compose import hydra_here, planned
 from normbench.config import ConfigError
 from normbench.execute import finished
 from normbench.following import Following
+from normbench.ray_launcher import RayLauncher
 from normbench.runs import Run
 from normbench.typed import spelled
 
@@ -120,10 +123,25 @@ def _launch(cells: list[Cell], overrides: list[str], job: Job) -> None:
             config = loader.load_configuration("config", about, run_mode=RunMode.MULTIRUN)
         except (HydraException, OmegaConfBaseException) as e:
             raise ConfigError(explain(about, e)) from None
-        context = HydraContext(config_loader=loader, callbacks=Callbacks(config))
-        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
+        context = HydraContext(config_loader=loader, callbacks=_LetGo(config))
+        if launch.chosen(overrides) == "ray":
+            launcher: Launcher = RayLauncher(config.hydra.launcher.ray)
+            launcher.setup(hydra_context=context, task_function=job, config=config)
+        else:
+            launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
         for returned in launcher.launch([cell.overrides for cell in cells], initial_job_idx=0):
             _ = returned.return_value  # raises what the job has raised
+
+
+class _LetGo(Callbacks):
+    """Lets go of a cell's configurations once it has ended.
+
+    Launchers keep what a cell has returned until the last one has, and nobody reads these.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        super().on_job_end(config, job_return, **kwargs)
+        job_return.cfg = job_return.hydra_cfg = None
 
 
 def _print_states(cells: list[Cell]) -> set[str]:

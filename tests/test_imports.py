@@ -29,7 +29,7 @@ LEVEL = {  # a part imports from its own level and below
     "models": 5,
     "train": 6,
     "environment": 7, "tensorboard": 6, "tracker": 7, "progress": 7, "testing": 7,
-    "execute": 8, "usage": 8, "launch": 8, "plan": 8, "cells": 8, "following": 8, "opened": 8,
+    "execute": 8, "usage": 8, "launch": 8, "ray_launcher": 8, "plan": 8, "cells": 8, "following": 8, "opened": 8,
     "command": 9, "watch": 9, "sweeps": 9, "confusion": 9, "named": 9, "profile": 9, "dry": 9, "prune": 9,
     "collect": 10, "figures": 10, "tables": 10, "report": 10, "show": 10, "cli": 10,
     "__init__": 11, "__main__": 11,
@@ -67,6 +67,7 @@ TORCH_FREE += [
     "following",
     "watch",
     "sweeps",
+    "ray_launcher",
 ]
 TORCH_FREE += ["command", "dry", "collect", "figures", "tables", "report", "bars", "recorded", "confusion", "show"]
 ROOMS = {"read": set(), "figures": {"read"}, "claims": {"read"}, "tables": {"read", "figures", "claims"}}

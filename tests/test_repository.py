@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from normbench.version import VERSION
 
@@ -18,7 +20,7 @@ else:
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"conf", "docs", "normbench", "results", "scripts", "tests", ".ci", ".github"}
 FILES = {"pyproject.toml", "mkdocs.yml", ".gitignore", ".pre-commit-config.yaml"}
-FILES |= {"README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md"}
+FILES |= {"README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "constraints.txt"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -48,15 +50,39 @@ def test_the_changelog_names_the_version_of_the_code() -> None:
     )
 
 
+def allowed_pythons() -> list[str]:
+    low, high = (int(minor) for minor in re.findall(r"3\.(\d+)", PROJECT["requires-python"]))
+    return [f"3.{minor}" for minor in range(low, high)]
+
+
 def test_every_python_that_the_project_allows_is_tested_and_named() -> None:
     """requires-python, the classifiers, and the workflow's matrix."""
-    low, high = (int(minor) for minor in re.findall(r"3\.(\d+)", PROJECT["requires-python"]))
-    allowed = [f"3.{minor}" for minor in range(low, high)]
+    allowed = allowed_pythons()
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     job = workflow["jobs"]["run"]
     assert job["strategy"]["matrix"]["python"] == allowed
     assert [found.split(":: ")[-1] for found in PROJECT["classifiers"] if ":: 3." in found] == allowed
     assert {"run": "bash .ci/run"} in job["steps"]
+
+
+def test_the_constraints_pin_every_direct_dependency_within_its_bounds_for_every_python() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert not [pin for pin in pins if pin.url or pin.extras], "a name and a version, which any index has"
+    texts = [*PROJECT["dependencies"], *(text for extra in PROJECT["optional-dependencies"].values() for text in extra)]
+    direct = [wanted for wanted in map(Requirement, texts) if wanted.name != PROJECT["name"]]
+    for python in allowed_pythons():
+        here = {"python_version": python, "python_full_version": f"{python}.9"}
+        found: dict[str, Version] = {}
+        for pin in (pin for pin in pins if pin.marker is None or pin.marker.evaluate(here)):
+            [one] = pin.specifier
+            assert one.operator == "==", pin
+            assert pin.name not in found, f"two versions of {pin.name} on Python {python}"
+            found[pin.name] = Version(one.version)
+            assert found[pin.name].local is None, f"{pin}: a build that not every index has"
+        for wanted in direct:
+            assert wanted.name.lower() in found, f"{wanted.name} is in no line for Python {python}"
+            assert wanted.specifier.contains(found[wanted.name.lower()]), f"{wanted} on Python {python}"
 
 
 def test_the_hooks_before_a_commit_are_checks_of_ci() -> None:

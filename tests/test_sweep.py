@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,19 @@ def test_only_what_is_not_done_is_launched(
 
 
 # ---------------------------------------------------------------------------- how far they are
+
+
+def test_what_a_sweep_keeps_of_a_cell_that_has_ended_holds_no_configuration(tmp_path: Path) -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    def job(config: Any) -> str:
+        gc.collect()
+        assert not [one for one in seen if one() is not None]
+        seen.append(weakref.ref(config))
+        return "done"
+
+    sweep.train([*TINY, "batch=8", "seed=0,1,2", f"out={tmp_path}"], job, many_ranks=False)
+    assert len(seen) == 3
 
 
 def test_an_earlier_attempt_s_files_say_nothing_of_this_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """Claims about results/reference: what is committed there is what its runs.csv gives, byte for byte."""
 
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wheel
 from PIL import Image
 
 from normbench import figures, tables
