@@ -29,8 +29,8 @@ def shaded(color: str, by: float) -> str:
 # Okabe & Ito's colours. BN blue, GN red as in the GN paper.
 _BLUE, _RED, _GREEN, _ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 # Their yellow is too light for a line: this one is darker.
-_SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#b5a600"
-_DARK, _DARKER, _LIGHT = 0.45, 0.65, -0.45
+_SKY, _PURPLE, _BLACK, _YELLOW = "#56b4e9", "#cc79a7", "#000000", "#a39a00"
+_VIOLET, _INDIGO = "#6a3d9a", "#3f51b5"
 _SOLID: LineStyle = "-"
 _DOT: LineStyle = ":"
 _DASH = (0, (4.0, 1.5))
@@ -43,29 +43,29 @@ _LOOKS = {
     "gn": Look(_RED, "s", _SOLID, "GN"),
     "ln": Look(_GREEN, "^", _LONG, "LN"),
     "in": Look(_PURPLE, "v", _DOTDASH, "IN"),
-    "syncbn": Look(shaded(_SKY, _DARK), ">", _LONG, "SyncBN"),
-    "frozen": Look(shaded(_SKY, _LIGHT), "P", _DOT, "frozen BN"),
+    "syncbn": Look(shaded(_SKY, 0.25), ">", _LONG, "SyncBN"),
+    "frozen": Look(shaded(_SKY, -0.45), "P", _DOT, "frozen BN"),
     "none": Look("#5a5a5a", "X", _DOT, "no norm"),
     "brn": Look(_ORANGE, "D", _DASH, "Batch Renorm"),
     "cbn": Look(_BLACK, "*", _SOLID, "CBN"),
     "cbn_naive": Look(_SKY, "X", _SHORT, "naive CBN"),
     "cmbn": Look("#3d3d3d", "p", _DOTDASH, "CmBN"),
-    "mabn": Look(shaded(_PURPLE, _DARK), "h", _SOLID, "MABN"),
-    "powernorm": Look(shaded(_PURPLE, _LIGHT), "<", _DOT, "PowerNorm"),
-    "frn": Look(shaded(_GREEN, _DARK), "P", _DOTDASH, "FRN"),
-    "evonorm_b0": Look(shaded(_YELLOW, _DARKER), "<", _SHORT, "EvoNorm-B0"),
+    "mabn": Look(shaded(_PURPLE, 0.3), "h", _SOLID, "MABN"),
+    "powernorm": Look(shaded(_PURPLE, -0.45), "<", _DOT, "PowerNorm"),
+    "frn": Look(shaded(_GREEN, 0.4), "P", _DOTDASH, "FRN"),
+    "evonorm_b0": Look(shaded(_YELLOW, 0.45), "<", _SHORT, "EvoNorm-B0"),
     "evonorm_s0": Look(_YELLOW, "d", _SOLID, "EvoNorm-S0"),
-    "sn": Look(shaded(_ORANGE, _DARK), "p", _SOLID, "Switchable"),
-    "bcn": Look(shaded(_SKY, _DARKER), "H", _SOLID, "BCN"),
-    "bgn": Look(shaded(_RED, _LIGHT), "h", _DOTDASH, "Batch Group"),
-    "group_batch": Look(shaded(_RED, _DARKER), "X", _DASH, "group batch"),
-    "ebn": Look(shaded(_BLUE, _LIGHT), "d", _DOTDASH, "Extended BN"),
-    "bn_ws": Look(shaded(_BLUE, _DARKER), "8", _DASH, "BN + WS"),
-    "gn_ws": Look(shaded(_RED, _DARK), "8", _SHORT, "GN + WS"),
-    "ln_ws": Look(shaded(_GREEN, _LIGHT), "<", _SHORT, "LN + WS"),
-    "in_ws": Look(shaded(_PURPLE, _DARKER), ">", _SHORT, "IN + WS"),
-    "wn": Look(shaded(_ORANGE, _LIGHT), ">", _DOT, "Weight Norm"),
-    "scn": Look(shaded(_YELLOW, _LIGHT), "8", _LONG, "scaled WS"),
+    "sn": Look(shaded(_ORANGE, 0.3), "p", _SOLID, "Switchable"),
+    "bcn": Look(shaded(_SKY, 0.5), "H", _SOLID, "BCN"),
+    "bgn": Look(shaded(_RED, -0.3), "h", _DOTDASH, "Batch Group"),
+    "group_batch": Look(shaded(_RED, 0.65), "X", _DASH, "group batch"),
+    "ebn": Look(_INDIGO, "d", _DOTDASH, "Extended BN"),
+    "bn_ws": Look(shaded(_BLUE, 0.65), "8", _DASH, "BN + WS"),
+    "gn_ws": Look(shaded(_RED, 0.35), "8", _SHORT, "GN + WS"),
+    "ln_ws": Look(shaded(_GREEN, -0.45), "<", _SHORT, "LN + WS"),
+    "in_ws": Look(_VIOLET, ">", _SHORT, "IN + WS"),
+    "wn": Look(shaded(_ORANGE, -0.45), ">", _DOT, "Weight Norm"),
+    "scn": Look(shaded(_YELLOW, -0.25), "8", _LONG, "scaled WS"),
     "lrn": Look("#787878", "D", _LONG, "LRN"),
 }
 _SPARE_COLORS = (_GREEN, _ORANGE, _PURPLE, _SKY, _YELLOW, _BLACK)

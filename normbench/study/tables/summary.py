@@ -31,9 +31,16 @@ def summary(runs: pd.DataFrame, strict: bool = False) -> Table:
     caption = words + comparison.caption("mean", "small", "excess", "robustness", "critical")
     caption = " ".join(filter(None, [caption, origin.in_words(own)]))
     lacking = missing(own, "all_norms")
+    text = text.set_index("norm")
     return Table(
-        "summary", text.set_index("norm"), numbers, caption, "all_norms", lacking, remarks, setting.filters(own)
-    )
+        "summary", text, numbers, caption, "all_norms", lacking, remarks, setting.filters(own), shown=_shown(text, batches)
+    )  # fmt: skip
+
+
+def _shown(text: pd.DataFrame, batches: list[int]) -> pd.DataFrame:
+    """What a terminal has room for: of the sizes the largest and the small ones."""
+    sizes = dict.fromkeys([max(batches), *sorted(batches, reverse=True)[-stats.SMALL :]])
+    return text[["small batches", "robustness", *map(str, sizes)]]
 
 
 def _row(look: Look, cells: list[Cell], batches: list[int]) -> tuple[dict[str, object], dict[str, str]]:
