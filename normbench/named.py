@@ -65,7 +65,7 @@ def make_all(
 
 
 def runs_at_hand(options: argparse.Namespace, filters: list[str]) -> pd.DataFrame:
-    """The runs that the options and the filters choose; counts them where the reference is among them."""
+    """The runs that the options and filters choose; counts them where there are reference runs."""
     runs = runs_of(options.runs, filters, options.with_reference)
     if options.with_reference:
         command.terminal().print(f"at hand: {origin.counted(runs)}", markup=False)

@@ -30,7 +30,7 @@ class Comparison:
 
     difference: Summary  # n: pairs; NaN in place of a mean and a spread where a side diverged
     diverged: tuple[int, int, int]  # seeds on which the left side alone, the right alone, both did
-    spans: tuple[tuple[float, float], ...]  # the interval; where a side diverged each pair by itself
+    spans: tuple[tuple[float, float], ...]  # the interval; where a side diverged, each pair
 
     @property
     def lower(self) -> int:

@@ -83,7 +83,7 @@ def _field(cell: Cell) -> str:
 def _notes(cells: list[Cell], free: set[str]) -> str:
     seeds = sorted({cell.over_seeds.n for cell in cells if cell.over_seeds.n})
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    said = [f"Top-1 error (%), mean ± sd over seeds ({n}); first {stats.ORDER}; colour on a log scale."]
+    said = [f"Top-1 error (%), mean ± sd over seeds ({n}); {stats.ORDER}; colour on a log scale."]
     if 1 in seeds:
         said.append("Without ±: a single seed.")
     if free:

@@ -61,7 +61,7 @@ def _draw_ours(
 ) -> list[Line2D]:  # fmt: skip
     """Our curves over whatever lies beneath, on axes that fit both; returns the legend.
 
-    sizes: the batches of the x axis. kind: the scale of the other one, where it is not to be chosen.
+    sizes: the batches of the x axis. kind: the scale of the y axis, where it is not to be chosen.
     """
     axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
     scales.batch_axis(axes, sizes)

@@ -66,7 +66,7 @@ def legend(figure: Figure, sheet: Sheet, handles: list[Line2D], ncols: int = 2) 
 
 
 def _legend_width(labels: list[str], columns: int) -> float:
-    """In inches of a paper: a line and its spacing, and the letters of each column's longest label."""
+    """In inches of a paper: a line and its spacing, and the longest label of each column."""
     rows, longer = divmod(len(labels), columns)
     sizes = [rows + (place < longer) for place in range(columns)]
     starts = [sum(sizes[:place]) for place in range(columns)]

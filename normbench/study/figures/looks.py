@@ -21,7 +21,7 @@ class Look:
 
 
 def shaded(color: str, by: float) -> str:
-    """A colour darker by a part of itself; lighter by one of what it lacks of white where below 0."""
+    """A colour darker by a part; below 0 lighter, by that part of what it lacks of white."""
     red, green, blue = (channel * (1 - by) if by > 0 else channel - by * (1 - channel) for channel in to_rgb(color))
     return to_hex((red, green, blue))
 

@@ -45,7 +45,7 @@ def value_axis(
 
 
 def same_span(one: Axes, other: Axes) -> None:
-    """Makes equal heights of two panels equal ratios on log scales, equal differences on linear ones.
+    """Makes equal heights of two panels equal ratios on log scales, else equal differences.
 
     Each keeps its middle where it can, for errors on unlike data have no common range.
     """
@@ -55,15 +55,16 @@ def same_span(one: Axes, other: Axes) -> None:
     ranges = [(to(low), to(high)) for low, high in (one.get_ylim(), other.get_ylim())]
     span = max(high - low for low, high in ranges)
     for axes, (low, high) in zip((one, other), ranges, strict=True):
-        bottom = min((low + high - span) / 2, max(to(100.0), high) - span)  # no error is more than 100 %
-        bottom = bottom if log or low < 0 else max(bottom, 0.0)  # and none less than 0
+        # No error is more than 100 %, and none less than 0.
+        bottom = min((low + high - span) / 2, max(to(100.0), high) - span)
+        bottom = bottom if log or low < 0 else max(bottom, 0.0)
         axes.set_ylim(back(bottom), back(bottom + span))
         if log:
             _log_ticks(axes)
 
 
 def _log_ticks(axes: Axes) -> None:
-    """Round numbers, at least a tenth of the axis apart; over a narrow range those of a linear one."""
+    """Round numbers, at least a tenth of the axis apart; on a narrow range as on a linear axis."""
     low, high = axes.get_ylim()
     ticks: Sequence[float] = []
     narrow = [MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(low, high) for n in (7, 5, 4)] if high < 3 * low else []

@@ -67,8 +67,8 @@ class Sheet:
     def size(self, height: float, page: bool = False) -> tuple[float, float]:
         """Width and height in inches of a figure that takes so much height on paper.
 
-        page: it spans both columns. The height grows with the width, or with larger letters. That of
-        the sheet counts once the legend and the small print have taken their place.
+        page: it spans both columns. The height grows with the width, or with larger letters. The
+        sheet's own height counts once legend and small print have taken their place.
         """
         of_style, of_paper = (
             (STYLES[self.style].page, _PAPER.page) if page else (STYLES[self.style].column, _PAPER.column)

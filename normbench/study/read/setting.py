@@ -48,7 +48,7 @@ def place(data: str, model: str) -> str:
 
 
 def in_words(table: pd.DataFrame) -> str:
-    """Data, network and SGD batch of runs, or of a paper's numbers; nothing where there are none."""
+    """Data, network and SGD batch of runs or of a paper's numbers; "" where there are none."""
     if table.empty:
         return ""
     data, model = table[["dataset" if "dataset" in table else "data", "model"]].iloc[0]

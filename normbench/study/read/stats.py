@@ -14,7 +14,7 @@ from normbench.study.read.selection import refuse_twins, refuse_unlike, setting_
 METRIC = "top1_error_pct"  # of record: median over the last 5 epochs
 LEVEL = 0.95
 SMALL = 3  # batch sizes that are small: the least of a grid
-ORDER = f"the norm of the least mean error over the {SMALL} smallest batches, or those of them that it has"
+ORDER = f"the norms in the order of their mean error over the {SMALL} smallest batches, or those of them that they have"
 
 
 @dataclass(frozen=True)

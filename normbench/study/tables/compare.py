@@ -117,7 +117,8 @@ def _refuse_unknown(runs: pd.DataFrame, words: dict[str, list[str]]) -> None:
 
 def _pairs(runs: pd.DataFrame, key: str, words: dict[str, list[str]]) -> Iterator[tuple[str, Cell, Cell]]:
     """The two cells of every row, and what both have; a row for each norm and batch not typed."""
-    options = any(name.startswith("norm.") for name in words)  # then a norm's label follows from them
+    # A norm's label says its options: where these are typed, norms go by their name alone.
+    options = any(name.startswith("norm.") for name in words)
     label = runs["norm.name" if options else "norm"]
     norms = words.get("norm", list(label.unique()))
     sizes = sorted(runs[label.isin(norms)]["batch"].dropna().unique(), reverse=True)

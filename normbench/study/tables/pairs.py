@@ -58,8 +58,8 @@ def _settings(own: pd.DataFrame) -> dict[str, Errors]:
 
 
 def _pair(one: int, other: int, left: Errors, right: Errors) -> str:
-    """Places of both, mean, both ends of the interval, pairs, seeds on which the left alone diverged
-    and on which the right did; what is not known is empty.
+    """Places of both, mean, both ends of the interval, number of pairs, seeds on which the left
+    alone diverged and on which the right alone did; what is not known is empty.
     """
     found = compared([left], [right])
     difference = found.difference

@@ -27,7 +27,7 @@ def summary(runs: pd.DataFrame, strict: bool = False) -> Table:
     rows = [_row(look, [cell for cell in cells if cell.norm == norm], batches) for norm, look in looks.items()]
     numbers, text = (pd.DataFrame(list(side)) for side in zip(*rows, strict=True))
     where = f"{own['model'].iloc[0]} on {own['data'].iloc[0]}, {setting.protocol(own)}"
-    words = f"Top-1 error (%) by images per worker, {where}, first {stats.ORDER}; "
+    words = f"Top-1 error (%) by images per worker, {where}, {stats.ORDER}; "
     caption = words + comparison.caption("mean", "small", "excess", "robustness", "critical")
     caption = " ".join(filter(None, [caption, origin.in_words(own)]))
     lacking = missing(own, "all_norms")
