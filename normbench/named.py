@@ -57,24 +57,33 @@ def make_all(
     for name in asked:
         if name not in names:
             raise ConfigError(f"{name}: no such {kind}{nearest(name, names)}; one of {', '.join(names)}")
-    runs = runs_of(options.runs, filters, options.with_reference)
-    console = command.terminal()
-    if options.with_reference:
-        console.print(f"at hand: {origin.counted(runs)}", markup=False)
+    runs = runs_at_hand(options, filters)
     for name in asked:
         made = make(name, runs)
-        if made.numbers is not None and len(made.numbers):
-            console.print(_as_text(name, made.numbers, made.sentences))
-        for note in made.notes:
-            console.print(note, markup=False)
-        if made.missing:
-            console.print(f"missing: {_listed(in_short(made.missing))}", markup=False)
-            for line in [
-                *experiments.commands(made.experiment, _settings(made.of or setting.filters(runs), filters)),
-                *made.fill,
-            ]:
-                console.print(f"fill it: {line}", markup=False)
-        console.print(f"wrote {', '.join(map(str, made.written))}", markup=False)
+        of = _settings(made.of or setting.filters(runs), filters)
+        say(name, made, [*experiments.commands(made.experiment, of), *made.fill])
+
+
+def runs_at_hand(options: argparse.Namespace, filters: list[str]) -> pd.DataFrame:
+    """The runs that the options and filters choose; counts them where there are reference runs."""
+    runs = runs_of(options.runs, filters, options.with_reference)
+    if options.with_reference:
+        command.terminal().print(f"at hand: {origin.counted(runs)}", markup=False)
+    return runs
+
+
+def say(name: str, made: Made, fill: list[str]) -> None:
+    """Prints what was made, what it lacks, the commands that fill that, and its files."""
+    console = command.terminal()
+    if made.numbers is not None and len(made.numbers):
+        console.print(_as_text(name, made.numbers, made.sentences))
+    for note in made.notes:
+        console.print(note, markup=False)
+    if made.missing:
+        console.print(f"missing: {_listed(in_short(made.missing))}", markup=False)
+        for line in fill:
+            console.print(f"fill it: {line}", markup=False)
+    console.print(f"wrote {', '.join(map(str, made.written))}", markup=False)
 
 
 def runs_of(folder: str, filters: list[str], reference: bool = False) -> pd.DataFrame:

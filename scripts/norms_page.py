@@ -129,9 +129,10 @@ def _times() -> dict[str, str]:
 
 def _errors() -> dict[str, list[str]]:
     """The reference runs' errors at BATCHES by norm; dashes where there is no run."""
-    rows = [line.strip("| ").split(" | ") for line in SUMMARY.read_text().splitlines() if line.startswith("|")]
+    lines = [line.strip("|").split("|") for line in SUMMARY.read_text().splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in cells] for cells in lines]
     at = [rows[0].index(batch) for batch in BATCHES]
-    by_label = {cells[0].strip(): [_whole(cells[i].strip()) or "-" for i in at] for cells in rows[2:]}
+    by_label = {cells[0]: [_whole(cells[i]) or "-" for i in at] for cells in rows[2:]}
     return {name: by_label.get(_label(name), ["-"] * len(BATCHES)) for name in plugins.builtin()}
 
 

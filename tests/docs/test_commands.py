@@ -28,12 +28,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from normbench import cli, compose, launch, plugins, usage
+from normbench import cli, compose, launch, plugins, tables, usage
 from normbench.compose import composed, planned, run_of
 from normbench.config import ConfigError
 from normbench.study.figures.by_name import FIGURES
 from normbench.study.read import experiments
-from normbench.study.tables.by_name import TABLES
 
 NOT_CHECKED = {  # by how they begin, with the reason
     "source ": "changes the reader's shell",
@@ -203,7 +202,7 @@ def check_command(name: str, arguments: list[str], made_up: set[str]) -> None:
     elif name == "collect":
         assert all(experiments.read(word) for word in names)
     else:
-        assert set(names) <= set({"figures": FIGURES, "tables": TABLES}.get(name, ()))
+        assert set(names) <= set({"figures": FIGURES, "tables": tables.NAMES}.get(name, ()))
 
 
 def check_arguments(module: ModuleType, arguments: list[str]) -> argparse.Namespace:

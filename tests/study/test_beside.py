@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from normbench.study.figures import layout, scales, style
 from normbench.study.figures.by_name import FIGURES
 from normbench.study.figures.looks import look_of, looks_of
+from normbench.study.figures.sheet import Sheet
 from normbench.study.read import collected, experiments, published
 
 
@@ -26,7 +27,7 @@ def digits(make_run: Any, root: Path, **changed: Any) -> Path:
 
 def halves(name: str, root: Path) -> tuple[Figure, list[Axes], list[Axes]]:
     """A figure, our axes and the paper's."""
-    figure = FIGURES[name](collected.runs(root)[0]).figure
+    figure = FIGURES[name](collected.runs(root)[0], sheet=Sheet(recalled=True)).figure
     left, right = figure.subfigs
     return figure, left.axes, right.axes
 
@@ -61,11 +62,39 @@ def test_the_papers_numbers_stand_beside_ours_in_the_norms_own_colours(
     assert [part.get_suptitle() for part in figure.subfigs] == ["digits, cifar_resnet8 (ours)", title]
 
 
-def test_each_half_has_its_own_scale_and_its_own_sizes(make_run: Any, tmp_path: Path) -> None:
+def test_each_half_has_its_own_range_of_errors_and_both_have_one_span_and_the_sizes_of_either(
+    make_run: Any, tmp_path: Path
+) -> None:
     _, (ours,), (theirs,) = halves("evonorm_fig", digits(make_run, tmp_path))
     assert ours.get_ylim()[0] < 6.0 < 12.0 < ours.get_ylim()[1] < theirs.get_ylim()[0]
-    assert [int(tick) for tick in ours.get_xticks()] == [32, 16, 8, 4, 2]
-    assert [int(tick) for tick in theirs.get_xticks()] == [128, 64, 32, 16, 8, 4]
+    assert (ours.get_yscale(), theirs.get_yscale()) == ("log", "log")
+    ratios = [axes.get_ylim()[1] / axes.get_ylim()[0] for axes in (ours, theirs)]
+    assert ratios[0] == pytest.approx(ratios[1])  # equal heights are equal ratios
+    for axes in (ours, theirs):
+        assert [int(tick) for tick in axes.get_xticks()] == [128, 64, 32, 16, 8, 4, 2]
+    assert ours.get_xlim() == theirs.get_xlim()
+
+
+def test_where_differences_count_equal_heights_are_equal_differences(make_run: Any, tmp_path: Path) -> None:
+    for batch, error in ((32, 6.0), (2, 9.0)):
+        make_run(tmp_path, batch=batch, error=error)
+    _, (ours,), (theirs,) = halves("wj_fig", tmp_path)
+    (low, high), (their_low, their_high) = ours.get_ylim(), theirs.get_ylim()
+    assert (ours.get_yscale(), theirs.get_yscale()) == ("linear", "linear")
+    assert high - low == pytest.approx(their_high - their_low)
+    assert low >= 0  # no error is less
+    assert ours.get_xlim() == theirs.get_xlim()
+
+
+def test_the_papers_final_errors_are_in_front_in_their_colours_and_hide_no_other(make_run: Any, tmp_path: Path) -> None:
+    _, _, (validation,) = halves("gn_fig4", digits(make_run, tmp_path))
+    *finals, log = validation.lines
+    assert [line.get_color() for line in finals] == [look_of(norm).color for norm in ("bn", "ln", "in", "gn")]
+    assert {line.get_markeredgecolor() for line in finals} == {"black"}
+    assert min(line.get_zorder() for line in finals) > log.get_zorder()
+    places = [float(line.get_xdata()[0]) for line in finals]
+    assert places == sorted(set(places))
+    assert validation.get_xlim()[1] > places[-1]
 
 
 def test_what_is_recalled_is_hollow_and_a_hole_in_the_papers_sizes_stays_one(make_run: Any, tmp_path: Path) -> None:

@@ -1,89 +1,24 @@
 """Claims about every figure alike: filled by its experiment it is complete, and the same records give the same bytes."""
 
 import hashlib
-import itertools
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filling import fill, profile
 
-from normbench import figures, named, plugins, records
+from normbench import figures, named
 from normbench.config import ConfigError
 from normbench.study.figures import style
 from normbench.study.figures.by_name import FIGURES
 from normbench.study.figures.cost import cost
+from normbench.study.figures.sheet import Sheet
 from normbench.study.read import collected, experiments, published
 
 ROOT = Path(__file__).parents[2]
-OF_A_PAPER = ["gn_fig1", "gn_fig4", "gn_fig5", "cbn_fig1", "brn_fig", "mabn_errors", "wj_fig", "evonorm_fig"]
-
-
-def fill(make_run: Any, root: Path, name: str) -> None:
-    """Every run that the experiments of a figure ask for, with what they make a run record."""
-    for wanted in experiments.read(name).products:
-        norms = wanted.norms[:5]  # a few will do for all_norms
-        others = {key: values for key, values in wanted.swept.items() if key not in ("norm", "seed")}
-        for norm, values in itertools.product(norms, itertools.product(*others.values())):
-            one_run(make_run, root, norm, wanted.fixed | dict(zip(others, values, strict=True)))
-
-
-def one_run(make_run: Any, root: Path, norm: str, cell: dict[str, str]) -> None:
-    batch = int(cell.pop("batch", "32"))
-    probed = "probe.layer" in cell
-    changed: dict[str, Any] = {"batch_free": plugins.schema(norm)["batch_free"] and not probed}
-    label = norm
-    for key, value in cell.items():
-        if value == "null":
-            continue
-        changed[key.replace(".", "__")] = (
-            ["batch", "precise"] if key == "eval_also" else float(value) if _number(value) else value
-        )
-        if key.startswith("norm.") and str(plugins.schema(norm)[key[5:]]) != value:
-            label += f"-{key[5:]}{value}"
-    if changed["batch_free"]:
-        batch = 32  # one run serves every size
-    try:
-        made = make_run(root, norm=label, batch=batch, error=5 + 20 / batch, epochs=6, **changed)
-    except FileExistsError:  # the same one for another size, or of another grid
-        return
-    (made / "epochs.jsonl").unlink()
-    for epoch in range(1, 7):
-        row = {
-            "epoch": epoch,
-            "images_seen": 8000 * epoch,
-            "train_error_pct": 3.0 + 9 / epoch,
-            "top1_error_pct": 7.0 + 9 / epoch,
-        }
-        more = {f"top1_error_pct_{stats}": 7.5 + 8 / epoch for stats in ("batch", "precise")}
-        records.append_row(made, row | more)
-    for step in range(10, 100, 10) if probed else ():
-        spread = {str(p): (p - 50) / 20 for p in (1, 20, 80, 99)}
-        row = {"step": step, "epoch": 1 + step // 50, "images_seen": 64 * step, "percentiles": spread}
-        numbers = {"mean": 0.1, "var": 1.0 + step / 99, "grad_mean": 1e-4 * step, "grad_product": None}
-        window = {
-            "moved_square": 0.3,
-            "missed_square": 0.1,
-            "apart_square": 0.4,
-            "filter_norms": {"bn1": 1 + step / 99},
-        }
-        records.append_probe(made, row | numbers | window)
-
-
-def _number(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit()
-
-
-def profile(root: Path) -> Path:
-    """What python -m normbench.profile leaves."""
-    lines = ["norm,data,model,batch,workers,device,train_img_per_s,infer_img_per_s,saved_bytes"]
-    norms = experiments.read("cost").norms
-    lines += [
-        f"{norm},digits,cifar_resnet8,2,32,CPU,{900 + 10 * i},{2000 + i},{10**7 + i}" for i, norm in enumerate(norms)
-    ]
-    (root / "profile.csv").write_text("\n".join(lines) + "\n")
-    return root / "profile.csv"
+OF_A_PAPER = ["gn_fig1", "gn_fig4", "gn_fig5", "brn_fig", "mabn_errors", "wj_fig", "evonorm_fig"]
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -132,6 +67,7 @@ def test_without_runs_the_published_curves_stand_alone(name: str) -> None:
 
 
 NEED_RUNS = [
+    "cbn_fig1",
     "gn_fig6",
     "cbn_window",
     "cbn_burnin",
@@ -169,7 +105,7 @@ def test_a_filter_for_a_papers_data_without_runs_draws_the_paper_alone(make_run:
 
 def test_recalled_numbers_are_hollow_and_read_ones_are_not() -> None:
     def faces(name: str) -> set[str]:
-        (axes,) = FIGURES[name](collected.no_runs()).figure.axes
+        (axes,) = FIGURES[name](collected.no_runs(), sheet=Sheet(recalled=True)).figure.axes
         return {str(line.get_markerfacecolor()) for line in axes.lines}
 
     assert faces("cbn_fig1") == {"white"}

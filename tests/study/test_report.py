@@ -276,6 +276,18 @@ def test_the_address_filters_what_a_browser_shows(written: Path, tmp_path: Path)
 
 @needs_chromium
 @pytest.mark.usefixtures("one_figure")
+def test_a_choice_of_two_settings_shows_their_difference(make_run: Any, tmp_path: Path) -> None:
+    """7.5 and 7.6 at 32, 9.1 and 9.2 at 2: two pairs, and so no interval."""
+    write(some_runs(make_run, tmp_path / "runs"), tmp_path / "report.html", "data=digits", "norm=bn")
+    shown = chromium(tmp_path, (tmp_path / "report.html").as_uri(), "--dump-dom")
+    assert "<output>−1.60, n = 2</output>" in shown
+    assert "Fewer than 3 seeds decide nothing. No interval at n = 2" in shown
+    assert re.findall(r'<span class="mean">([^<]+)<', shown) == ["7.55 ± 0.07 (2)", "9.15 ± 0.07 (2)"]
+    assert [box for box in Elements(shown).found if box[1].get("class") == "choice" and "hidden" not in box[1]]
+
+
+@needs_chromium
+@pytest.mark.usefixtures("one_figure")
 def test_a_hostile_config_stays_text_in_a_browser(make_run: Any, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     make_run(tmp_path / "runs", norm__groups=HOSTILE, label=HOSTILE)

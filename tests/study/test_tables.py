@@ -117,6 +117,21 @@ def test_the_summary_puts_the_most_robust_first_and_leaves_variants_out(make_run
     assert made.text.loc["GN"]["robustness"] == "0.00"
 
 
+def test_no_norm_of_a_high_error_stands_above_one_of_a_low_error_however_robust_it_is(
+    make_run: Any, tmp_path: Path
+) -> None:
+    make_run(tmp_path, norm="in", error=53.0, batch_free=True)
+    for batch, error in ((32, 6.0), (4, 8.0), (2, 8.5), (1, 9.0)):
+        make_run(tmp_path, batch=batch, error=error)
+    make_run(tmp_path, batch=1, seed=1, error=None, state="diverged")
+    make_run(tmp_path, norm="mabn", batch=2, error=7.0)
+    made = TABLES["summary"](collected.runs(tmp_path)[0])
+    assert list(made.text.index) == ["MABN", "BN", "IN"]
+    # of sizes 4, 2 and 1: (8 + 8.5 + (9 + 100) / 2) / 3; MABN has one of them, and says so
+    assert [made.text.loc[norm]["small batches"] for norm in ("MABN", "BN", "IN")] == ["7.00 at 2", "23.67", "53.00"]
+    assert made.text.loc["IN"]["robustness"] == "0.00"
+
+
 def test_three_files_hold_one_table_and_two_writings_the_same_bytes(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path / "runs")
     for out in ("one", "two"):

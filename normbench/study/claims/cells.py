@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,17 @@ import pandas as pd
 
 from normbench.records import FINISHED
 from normbench.study.claims.claim import Cell
-from normbench.study.claims.common import Common
+from normbench.study.claims.common import Common, switched_off
 from normbench.study.read import collected, science
-from normbench.study.read.selection import largest_alike, plain, refuse_twins
+from normbench.study.read.selection import (
+    differing,
+    largest_alike,
+    left_out,
+    plain,
+    refuse_twins,
+    refuse_unlike,
+    setting_free,
+)
 from normbench.study.read.stats import METRIC
 
 LAST_EPOCHS = 5  # the median over them, as for the metric of record
@@ -53,6 +61,29 @@ class Shelf:
         """The science fields in one spelling."""
         return pd.DataFrame({name: self.runs[name].map(plain) for name in science.columns(self.runs)})
 
+    def remarks(self, cells: Iterable[Cell], alike: pd.DataFrame, strict: bool = False) -> list[str]:
+        """On the runs that differ from the common setting, and that no cell asks for.
+
+        alike: the runs that have it. Raises ConfigError where strict and there are such runs.
+        """
+        cells = list(cells)
+        found = [self.find(cell) for cell in cells]
+        plain = switched_off(self.runs, cells)
+        used = {index for cell in found for index in cell.runs.index}
+        unasked = plain[plain.index.isin(alike.index) | ~plain.index.isin(used)]
+        free = (*setting_free(alike), "eval_also")
+        if strict:
+            refuse_unlike(unasked, "a table", free)
+        # one norm's options, too, can differ: a yaml changes between versions
+        within = [
+            name for _, own in unasked.groupby("norm") for name in differing(own, [k for k in free if k != "norm"])
+        ]
+        fields = list(
+            dict.fromkeys([*differing(unasked, free), *(name for name in within if name.startswith("norm."))])
+        )
+        said = left_out(unasked, alike, fields) if fields else []
+        return list(dict.fromkeys([*said, *(remark for cell in found for remark in cell.remarks)]))
+
     def _find(self, cell: Cell) -> Found:
         match = (self.runs["norm"] == cell.label) & self.runs["state"].isin(FINISHED)
         match &= (self._plain["batch"] == plain(cell.batch)) | self.runs["batch_free"]
@@ -73,7 +104,7 @@ class Shelf:
         kept = kept.loc[order]
         kept = kept[~kept["seed"].duplicated()]
         others = pd.Series([beside[at][0] for at in kept.index], index=kept.index, dtype=bool)
-        errors = _errors(kept[~others], METRIC) | _errors(kept[others], f"{METRIC}_{stats}")
+        errors = by_seed(kept[~others], METRIC) | by_seed(kept[others], f"{METRIC}_{stats}")
         return Found(errors, kept, remarks)
 
     def _also(self, at: Any) -> list[str]:
@@ -90,8 +121,10 @@ def _of_one_norm(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return largest_alike(runs, swept=("eval_stats", "eval_also"))
 
 
-def _errors(runs: pd.DataFrame, metric: str) -> dict[int, float]:
-    """Of runs that ended the metric, the median over the last epochs; inf where one diverged."""
+def by_seed(runs: pd.DataFrame, metric: str = METRIC) -> dict[int, float]:
+    """Of runs that ended, one a seed, the metric, a median over the last epochs; inf where one
+    diverged.
+    """
     found = {int(seed): math.inf for seed in runs.loc[runs["state"] == "diverged", "seed"]}
     done = runs[runs["state"] == "done"]
     values = done[metric] if metric in done else pd.Series(math.nan, index=done.index)

@@ -2,16 +2,24 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from normbench.study.claims.cells import Errors
-from normbench.study.claims.claim import Cell, Claim
+from normbench.study.claims.claim import Cell
 from normbench.study.claims.common import Common
 from normbench.study.claims.verdict import FEWEST
 
 Typed = dict[str, str]
 
 
-def lacking(claim: Claim, errors: Sequence[Errors]) -> tuple[list[Cell], list[int]]:
+class Compared(Protocol):
+    """A claim, or two settings: whatever compares cells."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]: ...
+
+
+def lacking(claim: Compared, errors: Sequence[Errors]) -> tuple[list[Cell], list[int]]:
     """The cells of a claim without a result on all of the seeds that decide it, and those seeds.
 
     They are the seeds that the claim has results on, and the first further ones where these are
@@ -46,7 +54,7 @@ def commands(cells: Iterable[Cell], seeds: Sequence[int], common: Common, also: 
     return lines
 
 
-def statistics(claims: Iterable[Claim], common: Common) -> list[str]:
+def statistics(claims: Iterable[Compared], common: Common) -> list[str]:
     """Whose statistics some claim evaluates with beside those of the common setting."""
     asked = dict.fromkeys(cell.eval_stats for claim in claims for cell in claim.cells)
     return sorted(stats for stats in asked if stats and stats != common.eval_stats)

@@ -25,17 +25,47 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two sides, pair by pair over the seeds that both have."""
+
+    difference: Summary  # n: pairs; NaN in place of a mean and a spread where a side diverged
+    diverged: tuple[int, int, int]  # seeds on which the left side alone, the right alone, both did
+    spans: tuple[tuple[float, float], ...]  # the interval; where a side diverged, each pair
+
+    @property
+    def lower(self) -> int:
+        """Which side has the lower error: -1 the left, 1 the right, 0 where nothing is decided."""
+        signs = {-1 if high < 0 else 1 if low > 0 else 0 for low, high in self.spans}
+        return signs.pop() if len(signs) == 1 and self.difference.n >= FEWEST else 0
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What the runs say of a claim."""
 
     claim: Claim
     verdict: str
-    difference: Summary  # n: pairs; NaN in place of a mean and a spread where a side diverged
-    diverged: tuple[int, int, int]  # seeds on which the left side alone, the right alone, both did
+    compared: Comparison
+
+    @property
+    def difference(self) -> Summary:
+        return self.compared.difference
+
+    @property
+    def diverged(self) -> tuple[int, int, int]:
+        return self.compared.diverged
 
 
 def judge(claim: Claim, left: Sequence[Errors], right: Sequence[Errors]) -> Outcome:
-    """The verdict over the pairs of errors; left, right: those of each cell of a side.
+    """The verdict over the pairs of errors; left, right: those of each cell of a side."""
+    found = compared(left, right)
+    sides = {_side(claim, low, high) for low, high in found.spans}
+    verdict = sides.pop() if len(sides) == 1 and found.difference.n >= FEWEST else UNDECIDED
+    return Outcome(claim, verdict if all(left) and all(right) else NOT_RUN, found)
+
+
+def compared(left: Sequence[Errors], right: Sequence[Errors]) -> Comparison:
+    """Left less right; each side the errors of its cells.
 
     A side of several cells is their mean on each seed that all of them have; it has diverged
     where one of them has.
@@ -43,15 +73,12 @@ def judge(claim: Claim, left: Sequence[Errors], right: Sequence[Errors]) -> Outc
     everywhere = paired(left, right)
     pairs = [pair for pair in everywhere if not math.isnan(pair)]
     lost = sum(pair == math.inf for pair in pairs), sum(pair == -math.inf for pair in pairs)
+    both = len(everywhere) - len(pairs)
     if any(lost):
-        difference = Summary(len(pairs), math.nan, math.nan, math.nan, math.nan)
-        sides = {_side(claim, pair, pair) for pair in pairs}
-    else:
-        difference = stats.summarise(pairs)
-        sides = {_side(claim, difference.low, difference.high)}
-    verdict = sides.pop() if len(sides) == 1 and len(pairs) >= FEWEST else UNDECIDED
-    verdict = verdict if all(left) and all(right) else NOT_RUN
-    return Outcome(claim, verdict, difference, (*lost, len(everywhere) - len(pairs)))
+        unknown = Summary(len(pairs), math.nan, math.nan, math.nan, math.nan)
+        return Comparison(unknown, (*lost, both), tuple((pair, pair) for pair in pairs))
+    difference = stats.summarise(pairs)
+    return Comparison(difference, (*lost, both), ((difference.low, difference.high),))
 
 
 def paired(left: Sequence[Errors], right: Sequence[Errors]) -> list[float]:

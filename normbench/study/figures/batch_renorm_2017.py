@@ -6,6 +6,7 @@ from normbench.records import FINISHED
 from normbench.study.figures import lines, training_curves
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.training_curves import Apart, Curve, Panel
 from normbench.study.read import collected, experiments, origin, published
 from normbench.study.read.belonging import alike
@@ -13,7 +14,7 @@ from normbench.study.read.selection import plain
 from normbench.study.read.stats import METRIC
 
 
-def brn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def brn_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Ioffe 2017, Figures 1 to 3: accuracy against steps of BN and Batch Renorm,
     in i.i.d. and non-i.i.d. batches.
     """
@@ -35,7 +36,17 @@ def brn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     apart = _finals(looks)
     source = "Published: Ioffe 2017, Figures 1 to 3; few labels: 16 in a batch."
     return training_curves.draw(
-        panels, own, "brn_fig", handles, remarks, alone=False, x="steps", y="accuracy (%)", source=source, apart=apart
+        panels,
+        own,
+        "brn_fig",
+        handles,
+        remarks,
+        alone=False,
+        x="steps",
+        y="accuracy (%)",
+        source=source,
+        apart=apart,
+        sheet=sheet,
     )
 
 

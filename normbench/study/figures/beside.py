@@ -6,7 +6,7 @@ import pandas as pd
 
 from normbench.study.read import published, setting
 
-RECALLED = "Hollow: recalled from memory, no target."
+RECALLED = "The paper's open markers: recalled from memory, no target."
 SAID = 4  # fields that the small print names before it counts the rest
 
 

@@ -16,6 +16,7 @@ from normbench.study.figures.error_vs_lr import lr_fig
 from normbench.study.figures.evonorm_2020 import evonorm_fig
 from normbench.study.figures.group_norm_2018 import gn_fig1, gn_fig4, gn_fig5, gn_fig6
 from normbench.study.figures.mabn_2020 import mabn_errors, mabn_fig
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.wu_johnson_2021 import wj_ema, wj_fig
 
 FIGURES: dict[str, Callable[..., Drawing]] = {
@@ -40,9 +41,10 @@ FIGURES: dict[str, Callable[..., Drawing]] = {
 }
 
 
-def draw(name: str, runs: pd.DataFrame, profile: Path, strict: bool = False) -> Drawing:
-    """A figure of some runs; profile: the table of speed and memory, for figure cost.
+def draw(name: str, runs: pd.DataFrame, profile: Path, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
+    """A figure of some runs; profile: the table of speed and memory, for figure cost; sheet: what
+    it is drawn on.
 
     Raises ConfigError where there is nothing to draw, and where strict and the runs differ.
     """
-    return cost(runs, profile, strict) if name == "cost" else FIGURES[name](runs, strict)
+    return cost(runs, profile, strict, sheet) if name == "cost" else FIGURES[name](runs, strict, sheet)

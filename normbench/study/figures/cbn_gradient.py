@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from normbench.study.figures import error_vs_option, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.read import experiments, origin, probes, setting, stats
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
@@ -25,7 +26,7 @@ Found = dict[int, dict[str, dict[float, stats.Summary]]]  # by batch, kind and w
 Kinds = dict[str, pd.DataFrame]  # the runs of BN and of each of WINDOWED
 
 
-def cbn_gradient(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def cbn_gradient(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """CBN with and without its gradient through the window, and naive CBN: error against it,
     the filters' lengths and the compensation's share through training.
 
@@ -39,17 +40,17 @@ def cbn_gradient(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         raise experiments.none_yet("cbn_gradient")
     inside = _of_one_window(kinds, batches[0])
     lacking = missing(own, "cbn_gradient")
-    with style.paper():
+    with style.paper(sheet):
         rows = max(2, len(batches))
-        figure, axes = layout.new_panels(rows, 2, 1.5 * rows, one_scale="")
+        figure, axes = layout.new_panels(sheet, rows, 2, 1.5 * rows, one_scale="")
         _draw_errors(axes[0 : 2 * len(batches) : 2], found, kinds)
         _draw_lengths(axes[1], inside)
         _draw_shares(axes[3], inside)
         for spare in (*axes[2 * len(batches) :: 2], *axes[5::2]):
             spare.set_axis_off()
         handles = [lines.handle(look, look.name) for kind, look in LOOKS.items() if len(kinds[kind])]
-        layout.legend(figure, handles)
-        layout.under(figure, _notes(own, inside, batches[0], lacking))
+        layout.legend(figure, sheet, handles)
+        layout.finish(figure, sheet, *_notes(own, inside, batches[0], lacking))
     numbers = _numbers(found, kinds)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
 
@@ -99,8 +100,12 @@ def _of_one_window(kinds: Kinds, batch: int) -> Kinds:
 
 def _draw_errors(axes: list[Axes], found: Found, kinds: Kinds) -> None:
     windows = _windows(found)
+    levels = {batch: stats.mean_over_seeds(kinds["bn"][kinds["bn"]["batch"] == batch]) for batch in found}
+    means = [*levels.values(), *(summary for at in found.values() for line in at.values() for summary in line.values())]
     for ax, (batch, at) in zip(axes, found.items(), strict=True):
-        level = stats.mean_over_seeds(kinds["bn"][kinds["bn"]["batch"] == batch])
+        ax.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+        scales.value_axis(ax, [], means)  # one scale for all batches
+        level = levels[batch]
         if level.n:
             lines.level(ax, LOOKS["bn"], level, [])
         for kind, line in at.items():
@@ -114,9 +119,7 @@ def _draw_errors(axes: list[Axes], found: Found, kinds: Kinds) -> None:
         ax.xaxis.set_major_locator(FixedLocator(windows))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.set_title(f"{batch} image{'s' * (batch > 1)}", fontsize=7.5)
-        ax.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
-        scales.value_axis(ax, stats.ends([level, *(summary for line in at.values() for summary in line.values())]))
+        ax.set_title(f"{batch} image{'s' * (batch > 1)}")
     axes[-1].set_xlabel("window k (batches)")
 
 
@@ -126,7 +129,7 @@ def _draw_lengths(axes: Axes, inside: Kinds) -> None:
         trace = probes.over_seeds(own, probes.filter_length)
         _draw_trace(axes, trace, LOOKS[kind], "-")
         heights += [*trace["mean"]]
-    axes.set_title("filters", fontsize=7.5)
+    axes.set_title("filters")
     axes.set_ylabel("length")
     scales.value_axis(axes, heights)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -136,7 +139,7 @@ def _draw_shares(axes: Axes, inside: Kinds) -> None:
     for kind in ("cbn", "through"):
         _draw_trace(axes, probes.over_seeds(inside[kind], probes.explained), LOOKS[kind], "-")
         _draw_trace(axes, probes.over_seeds(inside[kind], probes.by_weights), LOOKS[kind], ":")
-    axes.set_title("compensation's share", fontsize=7.5)
+    axes.set_title("compensation's share")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel("epoch")
@@ -152,11 +155,11 @@ def _draw_trace(axes: Axes, trace: pd.DataFrame, look: Look, line: str) -> None:
 # ---------------------------------------------------------------------------- in words
 
 
-def _notes(own: pd.DataFrame, inside: Kinds, batch: int, lacking: list[str]) -> str:
+def _notes(own: pd.DataFrame, inside: Kinds, batch: int, lacking: list[str]) -> list[str]:
     seeds = max(stats.mean_over_seeds(runs).n for runs in inside.values())
     windowed = pd.concat([inside[kind] for kind in WINDOWED])
     window = int(windowed[WINDOW].iloc[0])
-    spread = f"Mean ± sd, {seeds} seeds at k = {window}. " if seeds > 1 else ""
+    spread = f"Mean ± sd, {seeds} seeds at k = {window}. " if seeds > 1 else "A single seed. "
     said = [f"{spread}Band: BN, which k = 1 is. Right: k = {window} at {batch} images."]
     if probes.watched(windowed):
         layer = str(windowed["probe.layer"].dropna().iloc[0])
@@ -165,7 +168,7 @@ def _notes(own: pd.DataFrame, inside: Kinds, batch: int, lacking: list[str]) -> 
             f"Share, of the mean square in {'the last norm' if layer == 'last' else layer}: whole, of what its weights "
             "did to a past batch, what is compensated; dotted, what they did beside all that lies between two batches.",
         ]
-    return "\n".join(filter(None, [" ".join(said), lines.missing_text(lacking), origin.in_words(own)]))
+    return [setting.in_words(own), " ".join(said), lines.missing_text(lacking), origin.in_words(own)]
 
 
 def _numbers(found: Found, kinds: Kinds) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from normbench.config import ConfigError
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
@@ -18,7 +19,7 @@ PROFILE = Path("results/profile.csv")
 MEMORY = "kept for backward (MiB)"
 
 
-def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False) -> Drawing:
+def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Error against training images per second (left) and against memory (right),
     a point a norm.
 
@@ -37,21 +38,24 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False) -> D
         )
     looks = looks_of([row["norm"] for row in rows], origin.marks(own))
     lacking = [*missing(own, "cost"), *_unmeasured(measured)]
-    with style.paper():
-        figure, axes = layout.new_panels(1, 2, 2.2, one_scale="y")
+    with style.paper(sheet):
+        figure, axes = layout.new_panels(sheet, 1, 2, 2.2, one_scale="y")
+        summaries = [row["summary"] for row in rows]
+        axes[0].set_ylabel(scales.AXIS_LABELS[stats.METRIC])
+        scales.value_axis(axes[0], [], summaries)
         panels = [("train_img_per_s", "training (1000 images/s)", 1e3), ("saved_bytes", MEMORY, 2.0**20)]
         for ax, (field, label, unit) in zip(axes, panels, strict=True):
             for row in rows:
                 _point(ax, row, float(row[field]) / unit, looks[row["norm"]])
             ax.set_xlabel(label)
             ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.ticklabel_format(axis="x", useOffset=False)
             ax.margins(x=0.12)
-        axes[0].set_ylabel(scales.AXIS_LABELS[stats.METRIC])
-        scales.value_axis(axes[0], stats.ends([row["summary"] for row in rows]))
-        layout.legend(figure, [_handle(look) for look in looks.values()], ncols=4)
+        layout.legend(figure, sheet, [_handle(look) for look in looks.values()], ncols=4)
         where = rows[0]
-        text = f"{where['data']}, {where['model']}, {where['batch']} images per worker, on {where['device']}."
-        layout.under(figure, " ".join(filter(None, [text, lines.missing_text(lacking), origin.in_words(own)])))
+        text = f"{setting.in_words(own)} {where['batch']} images per worker, on {where['device']}."
+        said = [lines.spread_text(summaries, axes[0].get_yscale() == "log"), lines.missing_text(lacking)]
+        layout.finish(figure, sheet, text, *said, origin.in_words(own))
     table = pd.DataFrame([_numbers(row) for row in rows]).set_index("norm")
     fill, of = [measure] if lacking else [], setting.filters(own)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, fill=fill, of=of)
@@ -88,11 +92,7 @@ def _unmeasured(measured: pd.DataFrame) -> list[str]:
 
 
 def _point(axes: Any, row: dict[str, Any], x: float, look: Look) -> None:
-    summary = row["summary"]
-    axes.errorbar(
-        [x], [summary.mean], yerr=[summary.sd if summary.n > 1 else 0.0], color=look.color, marker=look.marker,
-        markersize=5, linestyle="", elinewidth=0.8, capsize=1.5,
-    )  # fmt: skip
+    lines.points(axes, look, {x: row["summary"]}, [x], size=5)
 
 
 def _handle(look: Look) -> Any:

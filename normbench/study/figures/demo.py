@@ -7,6 +7,7 @@ import pandas as pd
 from normbench.config import ConfigError
 from normbench.study.figures import error_vs_batch
 from normbench.study.figures.drawing import Drawing
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.read import experiments
 from normbench.study.read.belonging import belonging, is_of, without_variants
 from normbench.study.read.origin import is_yours
@@ -15,7 +16,7 @@ from normbench.study.read.selection import largest_alike
 LEGIBLE = 10  # norms in one figure of curves
 
 
-def demo(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def demo(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Error against batch on the embedded digits; of several settings the one with most runs.
 
     Every norm there is, or where more curves could not be told apart those of its experiment, and
@@ -34,4 +35,5 @@ def demo(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         remarks = [f"left out: {len(others)} more norms, which figure all_norms shows"] if others else []
         shown = belonging(shown, "demo", any_norm=True)[0]
     chosen, more = largest_alike(shown, strict=strict)
-    return replace(error_vs_batch.draw(chosen, experiments.grid("demo", chosen)), remarks=[*remarks, *more])
+    drawing = error_vs_batch.draw(chosen, experiments.grid("demo", chosen), sheet=sheet)
+    return replace(drawing, remarks=[*remarks, *more])

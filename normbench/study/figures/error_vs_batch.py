@@ -7,17 +7,21 @@ from matplotlib.lines import Line2D
 from normbench.study.figures import beside, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.read import origin, published, setting, stats
 from normbench.study.read.experiments import Grid
 from normbench.study.read.missing import missing_cells
 from normbench.study.read.stats import Cell
 
 
-def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apart: bool = False) -> Drawing:
+def draw(
+    runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apart: bool = False, sheet: Sheet = PAPER
+) -> Drawing:
     """Mean and sd over seeds against batch, one curve per norm, and a paper's curves.
 
-    apart: the paper's are of other data, network or recipe, so they stand beside ours on a scale of
-    their own; else they lie beneath ours.
+    apart: the paper's are of other data, network or recipe, so they stand beside ours: over the
+    same batch sizes, and on a log scale of the same span, so that equal ratios are equal heights in
+    both. Else they lie beneath ours.
     """
     cells = [cell for cell in stats.against_batch(runs) if cell.batch is None or cell.batch in grid.batches]
     theirs = paper if paper is not None and not paper.empty else None
@@ -26,21 +30,24 @@ def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apar
         grid = Grid(grid.norms, _sizes(theirs), grid.seeds)
     beneath = None if apart else theirs
     lacking = missing_cells(cells, grid)
-    with style.paper():
-        if apart and theirs is not None:
-            figure, left, right = layout.new_halves(2.5, beside.titles(runs, theirs))
-            axes, their_axes = left.add_subplot(), right.add_subplot()
-        else:
-            figure, axes = layout.new_axes(2.35)
+    with style.paper(sheet):
         looks = looks_of(grid.norms, origin.marks(runs))
-        handles = _draw_ours(axes, cells, grid, beneath, looks)
-        notes = [*_notes(cells, [] if theirs is not None and not cells else lacking, beneath), origin.in_words(runs)]
         if apart and theirs is not None:
-            more = _draw_theirs_apart(their_axes, theirs)
+            figure, left, right = layout.new_halves(sheet, 2.5, beside.titles(runs, theirs))
+            axes, their_axes = left.add_subplot(), right.add_subplot()
+            sizes = sorted({*grid.batches, *_sizes(theirs)}, reverse=True)
+            handles = _draw_ours(axes, cells, grid, None, looks, sizes, "log")
+            more = _draw_theirs_apart(their_axes, theirs, sizes)
+            scales.same_span(axes, their_axes)
             handles += [handle for norm, handle in more.items() if all(cell.norm != norm for cell in cells)]
-            notes.insert(0, beside.small_print(runs, theirs))
-        layout.legend(figure, handles, ncols=5 if apart else 2)
-        layout.under(figure, (" " if apart else "\n").join(filter(None, notes)))
+            of = beside.small_print(runs, theirs)
+        else:
+            figure, axes = layout.new_axes(sheet, 2.35)
+            handles = _draw_ours(axes, cells, grid, beneath, looks, grid.batches)
+            of = setting.in_words(runs if cells or theirs is None else theirs)
+        layout.legend(figure, sheet, handles, ncols=5 if apart else 2)
+        notes = _notes(cells, [] if theirs is not None and not cells else lacking, beneath, axes)
+        layout.finish(figure, sheet, *_paragraphs([of, *notes, origin.in_words(runs)], apart))
     numbers = _numbers(cells, grid, origin.marks(runs))
     return Drawing(figure, cells, lacking, numbers=numbers, of=setting.filters(runs))
 
@@ -49,31 +56,35 @@ def draw(runs: pd.DataFrame, grid: Grid, paper: pd.DataFrame | None = None, apar
 
 
 def _draw_ours(
-    axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame | None, looks: dict[str, Look]
-) -> list[Line2D]:
-    """Our curves over whatever lies beneath, on axes that fit both; returns the legend."""
+    axes: Axes, cells: list[Cell], grid: Grid, beneath: pd.DataFrame | None, looks: dict[str, Look],
+    sizes: list[int], kind: scales.Kind | None = None,
+) -> list[Line2D]:  # fmt: skip
+    """Our curves over whatever lies beneath, on axes that fit both; returns the legend.
+
+    sizes: the batches of the x axis. kind: the scale of the y axis, where it is not to be chosen.
+    """
     axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
-    scales.batch_axis(axes, grid.batches)
+    scales.batch_axis(axes, sizes)
+    values = [] if beneath is None else list(beneath["value"])
+    means = [cell.over_seeds for cell in cells]
+    scales.value_axis(axes, values, means, room_above=any(cell.diverged for cell in cells), kind=kind)
     handles = []
     for norm in grid.norms:
         own = [cell for cell in cells if cell.norm == norm and cell.over_seeds.n]
         if own:
             handles.append(_draw_curve(axes, own, looks[norm], grid.batches))
-    values = stats.ends([cell.over_seeds for cell in cells])
     if beneath is not None:
         handles += _draw_paper(axes, beneath, alone=not cells)
-        values += list(beneath["value"])
-    scales.value_axis(axes, values, room_above=any(cell.diverged for cell in cells))
     _mark_diverged(axes, cells, grid.batches, looks)
     return handles
 
 
-def _draw_theirs_apart(axes: Axes, theirs: pd.DataFrame) -> dict[str, Line2D]:
+def _draw_theirs_apart(axes: Axes, theirs: pd.DataFrame, sizes: list[int]) -> dict[str, Line2D]:
     """A paper's curves on axes of their own; returns one legend entry per norm."""
     axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
-    scales.batch_axis(axes, _sizes(theirs))
+    scales.batch_axis(axes, sizes)
+    scales.value_axis(axes, list(theirs["value"]), kind="log")
     handles = _draw_paper(axes, theirs, alone=True)
-    scales.value_axis(axes, list(theirs["value"]))
     return dict(zip(dict.fromkeys(theirs["norm"]), handles, strict=True))
 
 
@@ -121,19 +132,22 @@ def _mark_diverged(axes: Axes, cells: list[Cell], batches: list[int], looks: dic
         inwards = 1 if at == max(batches) else -1  # the largest batch stands at the left edge
         axes.annotate(
             text, (at, 1.0), (5 * inwards, 7 * row), place, "offset points", ha="left" if inwards == 1 else "right",
-            va="center", fontsize=6, color=look.color, annotation_clip=False,
+            va="center", fontsize="small", color=look.color, annotation_clip=False,
         )  # fmt: skip
 
 
-def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None) -> list[str]:
+def _notes(cells: list[Cell], lacking: list[str], theirs: pd.DataFrame | None, axes: Axes) -> list[str]:
     """What a reader of the figure alone has to know."""
-    said = []
-    if any(cell.over_seeds.n > 1 for cell in cells):
-        said.append("Mean ± sd over n seeds.")
+    said = [lines.spread_text([cell.over_seeds for cell in cells], axes.get_yscale() == "log")]
     if theirs is not None and published.recalled(theirs):
         said.append(beside.RECALLED)
     said.append(lines.missing_text(lacking))
     return [text for text in said if text]
+
+
+def _paragraphs(said: list[str], wide: bool) -> list[str]:
+    """A line each; one after the other in a wide figure, where most are short."""
+    return [" ".join(filter(None, said))] if wide else said
 
 
 def _numbers(cells: list[Cell], grid: Grid, marks: dict[str, str]) -> pd.DataFrame | None:

@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import LineStyle, Look, looks_of
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
@@ -23,7 +24,7 @@ Line = dict[float, Cell]  # by learning rate
 Found = dict[tuple[str, int | None], Line]
 
 
-def lr_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def lr_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Error against the learning rate, a panel a norm over BN's curves;
     the recipe's rate and each norm's best are marked.
 
@@ -39,21 +40,21 @@ def lr_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     norms = [norm for norm in dict.fromkeys([*norms, *own["norm"]]) if any(norm == of for of, _ in found)]
     looks, lines_of = looks_of(norms, origin.marks(own)), _line_of(found)
     lacking = missing(own, "lr_fig")
-    with style.paper():
+    with style.paper(sheet):
         rows = -(-len(norms) // COLUMNS)
-        figure, axes = layout.new_panels(rows, COLUMNS, 0.45 + 1.0 * rows)
+        figure, axes = layout.new_panels(sheet, rows, COLUMNS, 0.45 + 1.0 * rows)
+        _scale(axes[0], found)
         for place, (norm, ax) in enumerate(zip(norms, axes, strict=False)):
             _draw_panel(ax, norm, found, looks[norm], lines_of, usual)
             lowest = place >= len(norms) - COLUMNS
-            ax.tick_params(labelsize=6.5, labelbottom=lowest)
+            ax.tick_params(labelsize="small", labelbottom=lowest)
             ax.set_xlabel("learning rate" if lowest and place % COLUMNS == 1 % len(norms) else "")
         for spare in axes[len(norms) :]:
             spare.set_axis_off()
-        _scale(axes[0], found)
-        figure.supylabel(axes[0].get_ylabel(), fontsize=8)
+        figure.supylabel(axes[0].get_ylabel(), fontsize="medium")
         axes[0].set_ylabel("")
-        layout.legend(figure, _handles(found, lines_of, usual), ncols=3)
-        layout.under(figure, _notes(own, found, lacking))
+        layout.legend(figure, sheet, _handles(found, lines_of, usual), ncols=3)
+        layout.finish(figure, sheet, *_notes(own, found, lacking, axes[0].get_yscale() == "log"))
     numbers = _numbers(found, norms, looks, usual)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
 
@@ -123,7 +124,7 @@ def _draw_panel(
         best = _best(line)
         if best is not None:
             axes.plot([best], [line[best].over_seeds.mean], **_RING)  # type: ignore[arg-type]
-    axes.set_title(look.name, fontsize=7.5, pad=6)
+    axes.set_title(look.name, pad=6)
 
 
 def _beneath(found: Found) -> list[int | None]:
@@ -147,7 +148,7 @@ def _scale(axes: Axes, found: Found) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value in named else ""))
     axes.set_ylabel(scales.AXIS_LABELS[stats.METRIC])
-    scales.value_axis(axes, stats.ends([cell.over_seeds for line in found.values() for cell in line.values()]))
+    scales.value_axis(axes, [], [cell.over_seeds for line in found.values() for cell in line.values()])
 
 
 def _handles(found: Found, lines_of: dict[int | None, Look], usual: float | None) -> list[Line2D]:
@@ -165,14 +166,13 @@ def _handles(found: Found, lines_of: dict[int | None, Look], usual: float | None
     return handles
 
 
-def _notes(own: pd.DataFrame, found: Found, lacking: list[str]) -> str:
+def _notes(own: pd.DataFrame, found: Found, lacking: list[str], log: bool) -> list[str]:
     summaries = [cell.over_seeds for line in found.values() for cell in line.values() if cell.over_seeds.n]
     counts = sorted({summary.n for summary in summaries})
     n = " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
-    spread = f"Mean ± sd over {n} seeds. " if counts and counts[-1] > 1 else f"Seed {own['seed'].min()}. "
     chosen_on = "Best: the least mean that is shown; to choose it on the test set flatters."
-    said = [f"{spread if counts else ''}{chosen_on}", lines.missing_text(lacking), origin.in_words(own)]
-    return "\n".join(filter(None, said))
+    said = [f"{lines.spread_text(summaries, log, n)} {chosen_on}", lines.missing_text(lacking), origin.in_words(own)]
+    return [setting.in_words(own), *said]
 
 
 def _numbers(found: Found, norms: list[str], looks: dict[str, Look], usual: float | None) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look
+from normbench.study.figures.sheet import Sheet
 from normbench.study.read import experiments, origin, setting, stats
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
@@ -17,8 +18,9 @@ Line = tuple[Look, str, dict[float, Summary]]  # its look, its name, its mean at
 
 
 def draw(
-    name: str, own: pd.DataFrame, found: Sequence[Line], xs: list[float], x: str, remarks: list[str], log: bool
-) -> Drawing:
+    name: str, own: pd.DataFrame, found: Sequence[Line], xs: list[float], x: str, remarks: list[str], log: bool,
+    sheet: Sheet,
+) -> Drawing:  # fmt: skip
     """The lines over the values xs of an option; x: its name; log: on a logarithmic scale.
 
     own: the runs of the figure `name`. Raises ConfigError where no line has a point.
@@ -26,8 +28,11 @@ def draw(
     if not any(line for _, _, line in found):
         raise experiments.none_yet(name)
     lacking = missing(own, name)
-    with style.paper():
-        figure, axes = layout.new_axes(2.2)
+    with style.paper(sheet):
+        figure, axes = layout.new_axes(sheet, 2.2)
+        axes.set_ylabel(scales.AXIS_LABELS[METRIC])
+        summaries = [summary for _, _, line in found for summary in line.values()]
+        scales.value_axis(axes, [], summaries)
         handles = []
         for look, label, line in found:
             if line:
@@ -39,12 +44,9 @@ def draw(
         axes.xaxis.set_major_locator(FixedLocator(xs))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel(x)
-        axes.set_ylabel(scales.AXIS_LABELS[METRIC])
-        scales.value_axis(axes, stats.ends([summary for _, _, line in found for summary in line.values()]))
-        layout.legend(figure, handles)
-        spread = any(summary.n > 1 for _, _, line in found for summary in line.values())
-        said = ["Mean ± sd over n seeds." if spread else "", lines.missing_text(lacking), origin.in_words(own)]
-        layout.under(figure, "\n".join(filter(None, said)))
+        layout.legend(figure, sheet, handles)
+        said = [lines.spread_text(summaries, axes.get_yscale() == "log"), lines.missing_text(lacking)]
+        layout.finish(figure, sheet, setting.in_words(own), *said, origin.in_words(own))
     table = pd.DataFrame({label: {f"{at:g}": stats.mean_sd(s) for at, s in line.items()} for _, label, line in found})
     table = table.reindex([f"{at:g}" for at in xs]).astype(object).fillna("missing").rename_axis(x.partition(" (")[0])
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, of=setting.filters(own))

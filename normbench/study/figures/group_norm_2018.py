@@ -8,6 +8,7 @@ from normbench.study.figures import layout, lines, style, training_curves
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of, shades
 from normbench.study.figures.reproduction import reproduce
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.training_curves import Apart, Curve, Panel, Points
 from normbench.study.read import collected, experiments, origin, probes, published, setting
 from normbench.study.read.belonging import alike
@@ -19,16 +20,16 @@ LAST = 100  # epochs of the paper's recipe, where its tables' numbers stand
 PERCENTILES = ("99", "80", "20", "1")
 
 
-def gn_fig1(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def gn_fig1(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Wu & He 2018, Figure 1: BN and GN against batch.
 
     Over the paper's own curves, beside them where ours are of other data; without runs, the paper's
     alone.
     """
-    return reproduce(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50", strict)
+    return reproduce(runs, "gn_fig1", "group_norm_2018", "Table 2", "resnet50", strict, sheet)
 
 
-def gn_fig4(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def gn_fig4(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Wu & He 2018, Figure 4: training and validation curves of BN, LN, IN and GN
     at 32 images per worker.
     """
@@ -36,7 +37,9 @@ def gn_fig4(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     norms = experiments.read("gn_fig4").norms
     looks = looks_of(norms, origin.marks(own))
     table = collected.epochs(own)
-    theirs = _of_paper("group_norm_2018", "Table 1").assign(at=LAST)
+    theirs = _of_paper("group_norm_2018", "Table 1")
+    # Beside each other behind the last epoch: at it they would hide one another.
+    theirs = theirs.assign(at=LAST + 6 * theirs["norm"].map(norms.index))
     logged = published.at_epochs(_of_paper("group_norm_reproduction"))
     points = [(theirs[theirs["norm"] == norm], looks[norm]) for norm in norms] + [(logged, looks["gn"])]
     beneath, apart = _placed(own, [points], theirs, ["validation"])
@@ -47,11 +50,15 @@ def gn_fig4(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     handles = [lines.handle(look, look.name) for look in looks.values()]
     if not alone and apart is None:
         handles.append(training_curves.grey("published"))
-    source = "Published: Wu & He 2018, Table 1; the log of Wu's reproduction (GN)."
-    return training_curves.draw(panels, own, "gn_fig4", handles, remarks, alone, ncols=5, source=source, apart=apart)
+    source = (
+        "Published: Wu & He 2018, Table 1, final errors side by side (black edges); the log of Wu's reproduction (GN)."
+    )
+    return training_curves.draw(
+        panels, own, "gn_fig4", handles, remarks, alone, ncols=5, source=source, apart=apart, sheet=sheet
+    )
 
 
-def gn_fig5(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def gn_fig5(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Wu & He 2018, Figure 5: validation curves of BN (left) and GN (right)
     over the images per worker.
     """
@@ -82,11 +89,11 @@ def gn_fig5(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     source = "Published: Wu & He 2018, read off Figure 5 before each drop of the learning rate (BN), and Table 2."
     ncols = 3 if apart is None else 7
     return training_curves.draw(
-        panels, own, "gn_fig5", handles, remarks, alone, ncols=ncols, source=source, apart=apart
+        panels, own, "gn_fig5", handles, remarks, alone, ncols=ncols, source=source, apart=apart, sheet=sheet
     )
 
 
-def gn_fig6(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def gn_fig6(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Wu & He 2018, Figure 6: percentiles 1, 20, 80 and 99 of a layer's features
     before the norm, through training.
     """
@@ -95,23 +102,23 @@ def gn_fig6(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     names = looks_of(norms, origin.marks(probed))
     looks = shades([f"{percentile} %" for percentile in PERCENTILES])
     lacking = missing(own, "gn_fig6")
-    with style.paper():
+    with style.paper(sheet):
         # Each norm has its own y scale: they differ by orders of magnitude.
-        figure, axes = layout.new_panels(1, len(norms), 1.9, one_scale="x")
+        figure, axes = layout.new_panels(sheet, 1, len(norms), 1.9, one_scale="x")
         for ax, norm in zip(axes, norms, strict=True):
             found = probes.first_seed(probed[probed["norm"] == norm])
             for percentile, look in zip(PERCENTILES, looks, strict=True):
                 values = found["percentiles"].map(lambda row, p=percentile: row.get(p))
                 ax.plot(found["epochs"], values, color=look.color, linestyle=look.line, linewidth=0.8)
-            ax.set_title(names[norm].name, fontsize=7.5)
+            ax.set_title(names[norm].name)
             ax.set_xlabel("epoch")
             ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             ax.yaxis.set_major_locator(MaxNLocator(5))
-            ax.tick_params(labelsize=6.5)
+            ax.tick_params(labelsize="small")
         axes[0].set_ylabel("input of the norm")
-        layout.legend(figure, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
-        said = [probes.layer_in_words(probed), lines.missing_text(lacking), origin.in_words(probed)]
-        layout.under(figure, " ".join(filter(None, said)))
+        layout.legend(figure, sheet, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
+        said = [setting.in_words(probed), probes.layer_in_words(probed), lines.missing_text(lacking)]
+        layout.finish(figure, sheet, *said, origin.in_words(probed))
     return Drawing(figure, missing=lacking, remarks=remarks, of=setting.filters(own))
 
 

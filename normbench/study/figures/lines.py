@@ -1,14 +1,14 @@
 """Curves of means over seeds: what a line, its spread and its legend entry look like."""
 
-import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from normbench.study.figures import style
-from normbench.study.figures.looks import Look, look_of
+from normbench.study.figures.looks import Look, look_of, shaded
 from normbench.study.read import published, stats
 from normbench.study.read.missing import in_short
 from normbench.study.read.stats import Summary
@@ -32,16 +32,53 @@ def points(
 ) -> None:
     """Mean and sd at each x; a hole in the grid stays a hole, with no line across it.
 
-    size, width: of the markers and of the line, in points.
+    A point of a single seed is open. The scale of the y axis is set by now: see stats.spread.
+    size, width: of the markers and of the line, in points of a paper.
     """
     found = [at.get(x, stats.summarise([])) for x in xs]
-    stroke = look.marker in "x12"  # a marker without a face
-    axes.errorbar(
-        list(xs), [p.mean for p in found], yerr=[0.0 if math.isnan(p.sd) else p.sd for p in found], color=look.color,
-        linestyle=look.line, linewidth=width, marker=look.marker, markersize=size + 2.5 * (look.marker == "*"),
-        elinewidth=0.9, capsize=2, markeredgecolor=look.color if stroke else "white",
-        markeredgewidth=1.2 if stroke else 0.5, zorder=4,
+    means = [p.mean for p in found]
+    # a filled marker for several seeds, and below an open one for a single seed
+    several = [place for place, p in enumerate(found) if p.n > 1]
+    axes.plot(
+        list(xs), means, color=look.color, linestyle=look.line, linewidth=width, marker=look.marker,
+        markersize=_size(look, size), markeredgecolor="white", markeredgewidth=0.4, markevery=several, zorder=4,
     )  # fmt: skip
+    for x, p in zip(xs, found, strict=True):
+        if p.n == 1:
+            _open_marker(axes, look, x, p.mean, size)
+        elif p.n:
+            bars(axes, look, x, p, size)
+
+
+def bars(axes: Axes, look: Look, x: float, summary: Summary, size: float) -> None:
+    """The sd of one mean: darker than its marker and wider, so that even a short bar is seen."""
+    down, up = stats.spread(summary, axes.get_yscale() == "log")
+    axes.errorbar(
+        [x], [summary.mean], yerr=[[down], [up]], fmt="none", ecolor=shaded(look.color, 0.5), elinewidth=1.0,
+        capsize=0.5 * _size(look, size) + 1.2, capthick=1.0, zorder=4.5,
+    )  # fmt: skip
+
+
+def spread_text(found: Sequence[Summary], log: bool = False, n: str = "n") -> str:
+    """What the points of a figure are, for its small print; n: the number of seeds in words."""
+    said = []
+    if any(summary.n > 1 for summary in found):
+        cut = log and any(summary.n > 1 and summary.mean - summary.sd < summary.least for summary in found)
+        said.append(f"Mean ± sd over {n} seeds{', no bar below the least of them' if cut else ''}.")
+    if any(summary.n == 1 for summary in found):
+        said.append("Open markers: a single seed.")
+    return " ".join(said)
+
+
+def _open_marker(axes: Axes, look: Look, x: float, y: float, size: float) -> None:
+    axes.plot(
+        [x], [y], color=look.color, linestyle="", marker=look.marker, markersize=_size(look, size),
+        markerfacecolor="white", markeredgewidth=1.0, zorder=4.2,
+    )  # fmt: skip
+
+
+def _size(look: Look, size: float) -> float:
+    return size + 2.5 * (look.marker == "*")  # a star has little area
 
 
 def diverged(axes: Axes, look: Look, x: float) -> None:
@@ -55,21 +92,21 @@ def diverged(axes: Axes, look: Look, x: float) -> None:
 def level(axes: Axes, look: Look, summary: Summary, xs: Sequence[float]) -> None:
     """One value that holds for every x: a line across all, with a band of its sd."""
     axes.axhline(summary.mean, color=look.color, linestyle=look.line, zorder=3)
-    axes.plot(
-        list(xs), [summary.mean] * len(xs), color=look.color, linestyle="", marker=look.marker, markersize=3, zorder=3
-    )
+    for x in xs:
+        if summary.n == 1:
+            _open_marker(axes, look, x, summary.mean, 3)
     if summary.n > 1:
-        low, high = summary.mean - summary.sd, summary.mean + summary.sd
-        axes.axhspan(low, high, color=look.color, alpha=0.18, linewidth=0, zorder=2)
+        axes.plot(list(xs), [summary.mean] * len(xs), color=look.color, linestyle="", marker=look.marker, markersize=3)
+        down, up = stats.spread(summary, axes.get_yscale() == "log")
+        axes.axhspan(summary.mean - down, summary.mean + up, color=look.color, alpha=0.18, linewidth=0, zorder=2)
 
 
-def through_training(axes: Axes, look: Look, curves: pd.DataFrame, x: str, metric: str) -> list[float]:
-    """Mean of the seeds' curves with a band of their sd; returns the heights that it takes up.
+def through_training(axes: Axes, look: Look, curves: pd.DataFrame, x: str, metric: str) -> None:
+    """Mean of the seeds' curves with a band of their sd, on axes whose scale is set.
 
     curves: epochs of runs that differ in nothing but the seed. The diverged are left out of the
     mean and drawn thin up to the cross where they ended.
     """
-    heights: list[float] = []
     done = curves[curves["state"] == "done"]
     if not done.empty:
         by_x = done.groupby(x)[metric]
@@ -79,25 +116,35 @@ def through_training(axes: Axes, look: Look, curves: pd.DataFrame, x: str, metri
             markevery=(len(mean) // 10, max(1, len(mean) // 5)), zorder=3,
         )  # fmt: skip
         if by_x.count().max() > 1:
-            axes.fill_between(mean.index, mean - sd, mean + sd, color=look.color, alpha=0.18, linewidth=0, zorder=2)
-        heights += [*mean]
+            low = np.maximum(mean - sd, by_x.min()) if axes.get_yscale() == "log" else mean - sd
+            axes.fill_between(mean.index, low, mean + sd, color=look.color, alpha=0.18, linewidth=0, zorder=2)
     for _, lost in curves[curves["state"] == "diverged"].groupby("path"):
         axes.plot(lost[x], lost[metric], color=look.color, linestyle=look.line, linewidth=0.7, zorder=2.5)
         axes.plot(lost[x].iloc[-1:], lost[metric].iloc[-1:], "x", color=look.color, markersize=5, zorder=5)
-        heights += [*lost[metric]]
-    return heights
+
+
+def heights(curves: pd.DataFrame, x: str, metric: str) -> list[float]:
+    """What the lines of through_training pass through, for the scale to fit them."""
+    done, lost = (curves[curves["state"] == state] for state in ("done", "diverged"))
+    return [*done.groupby(x)[metric].mean(), *lost[metric]]
 
 
 def paper_points(axes: Axes, theirs: pd.DataFrame, x: str, look: Look, joined: bool, alone: bool) -> None:
-    """A paper's numbers: grey beneath ours, coloured where alone; hollow where recalled."""
+    """A paper's numbers: grey beneath ours, coloured where alone; hollow where recalled.
+
+    joined: they are a curve. A number that stands by itself is coloured in any case, large, in
+    front, with a black edge.
+    """
     if theirs.empty:
         return
-    color = look.color if alone else style.GREY
+    single = len(theirs) == 1
+    color = look.color if alone or single else style.GREY
     face = "white" if published.recalled(theirs) else color
     axes.plot(
         theirs[x].astype(float).to_list(), theirs["value"].to_list(), color=color, linestyle="--" if joined else "",
-        linewidth=0.9, marker=look.marker, markersize=6 if look.marker == "*" else 3.5, markerfacecolor=face,
-        markeredgewidth=0.7, zorder=1.5,
+        linewidth=0.9, marker=look.marker, markersize=_size(look, 5.5 if single else 3.5), markerfacecolor=face,
+        markeredgecolor="black" if single else color, markeredgewidth=0.7, zorder=4.8 if single else 1.5,
+        clip_on=not single,
     )  # fmt: skip
 
 

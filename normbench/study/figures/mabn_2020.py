@@ -8,6 +8,7 @@ from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, look_of
 from normbench.study.figures.reproduction import reproduce
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.read import origin, probes, setting
 from normbench.study.read.missing import missing
 
@@ -20,12 +21,12 @@ STATISTICS = {
 }
 
 
-def mabn_errors(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def mabn_errors(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Yan et al. 2020: BN, Batch Renorm and MABN against batch."""
-    return reproduce(runs, "mabn_errors", "mabn_2020", "error against batch size", "resnet50", strict)
+    return reproduce(runs, "mabn_errors", "mabn_2020", "error against batch size", "resnet50", strict, sheet)
 
 
-def mabn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def mabn_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Yan et al. 2020: mean, variance and the backward pass's two statistics of one BN layer,
     by batch size.
     """
@@ -33,8 +34,8 @@ def mabn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     sizes = sorted({int(b) for b in probed["batch"].dropna()})  # the noisiest first, beneath
     looks = dict(zip(sizes, [look_of(n) for n in ("brn", "bn", "gn", "ln", "in")], strict=False))
     lacking = missing(own, "mabn_fig")
-    with style.paper():
-        figure, axes = layout.new_panels(2, 2, 3.0, one_scale="x")
+    with style.paper(sheet):
+        figure, axes = layout.new_panels(sheet, 2, 2, 3.0, one_scale="x")
         for ax, (field, symbol) in zip(axes, STATISTICS.items(), strict=True):
             for place, (batch, look) in enumerate(looks.items()):
                 found = probes.first_seed(probed[probed["batch"] == batch])
@@ -44,16 +45,16 @@ def mabn_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
                     found["step"][values.index], values, color=look.color, linewidth=0.9 if dark else 0.5,
                     linestyle="-", zorder=2 + place,
                 )  # fmt: skip
-            ax.set_title(symbol, fontsize=7.5)
+            ax.set_title(symbol)
             _thin_ticks(ax)
         for ax in axes[2:]:
             ax.set_xlabel("iteration")
         handles = [
             lines.handle(Look(look.color, "", "-", ""), f"{batch} images", False) for batch, look in looks.items()
         ]
-        layout.legend(figure, handles[::-1], ncols=3)
-        said = [probes.layer_in_words(probed), "Channel 0 of worker 0.", lines.missing_text(lacking)]
-        layout.under(figure, " ".join(filter(None, [*said, origin.in_words(probed)])))
+        layout.legend(figure, sheet, handles[::-1], ncols=3)
+        said = [f"{probes.layer_in_words(probed)} Channel 0 of worker 0.", lines.missing_text(lacking)]
+        layout.finish(figure, sheet, setting.in_words(probed), *said, origin.in_words(probed))
     of = setting.filters(own)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=_spreads(probed, sizes), of=of)
 
@@ -62,8 +63,8 @@ def _thin_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
-    axes.yaxis.get_offset_text().set_fontsize(6)
-    axes.tick_params(labelsize=6.5)
+    axes.yaxis.get_offset_text().set_fontsize("small")
+    axes.tick_params(labelsize="small")
 
 
 def _spreads(probed: pd.DataFrame, sizes: list[int]) -> pd.DataFrame:

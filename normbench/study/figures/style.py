@@ -1,6 +1,7 @@
 """The style of every figure, and how it is written: the same records give the same bytes."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,32 +11,47 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-COLUMN_WIDTH = 3.4  # inches: one column of a two-column paper
-PAGE_WIDTH = 6.9  # and both
+from normbench.config import ConfigError
+from normbench.study.figures.sheet import PAPER, STYLES, Sheet
+
+COLUMN_WIDTH = STYLES["paper"].column  # inches: one column of a two-column paper
+PAGE_WIDTH = STYLES["paper"].page  # and both
 GREY = "#8c8c8c"  # of what is not ours: the papers' curves
 SMALL_PRINT = "#6b6b6b"
+# The files of a figure, undated: their bytes follow from the records alone.
+FORMATS: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+}
 
 
 @contextmanager
-def paper() -> Iterator[None]:
-    """Matplotlib set for a paper's column, whatever the user's own settings are."""
+def paper(sheet: Sheet = PAPER) -> Iterator[None]:
+    """Matplotlib set for a sheet, whatever the user's own settings are.
+
+    Within it sizes of letters are matplotlib's words: small is five sixths of the sheet's letters.
+    """
+    thin = 0.6 * sheet.stroke
     settings: dict[Any, Any] = {
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-        "font.size": 7.5,
-        "axes.labelsize": 8,
-        "legend.fontsize": 7,
-        "xtick.labelsize": 7.5,
-        "ytick.labelsize": 7.5,
-        "axes.linewidth": 0.6,
+        "font.size": sheet.letters,
+        "axes.labelsize": "medium",
+        "axes.titlesize": "medium",
+        "figure.titlesize": "medium",
+        "legend.fontsize": 0.93 * sheet.letters,
+        "xtick.labelsize": "medium",
+        "ytick.labelsize": "medium",
+        "axes.linewidth": thin,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.grid.axis": "y",
         "axes.axisbelow": True,
         "grid.color": "#e6e6e6",
-        "grid.linewidth": 0.5,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
+        "grid.linewidth": thin,
+        "xtick.major.width": thin,
+        "ytick.major.width": thin,
         "lines.linewidth": 1.4,
         "lines.markersize": 4.5,
         "legend.frameon": False,
@@ -55,8 +71,18 @@ def settle(figure: Figure) -> None:
 
     The solver behind the layout takes its unknowns in the order of their addresses in memory, so
     the last bits of a position differ from process to process, and with them an SVG's clip paths.
+    Raises ConfigError where the figure is too small for what it holds.
     """
-    figure.draw_without_rendering()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied", UserWarning)
+        try:
+            figure.draw_without_rendering()
+        except UserWarning:
+            width, height = figure.get_size_inches()
+            raise ConfigError(
+                f"{width:.3g} x {height:.3g} inches have no room for this figure and its letters; give it more with --width "
+                "or --height, or take smaller letters with --font-size"
+            ) from None
     figure.set_layout_engine("none")
     for part in figure.subfigs:
         box = part.bbox_relative
@@ -65,15 +91,14 @@ def settle(figure: Figure) -> None:
         axes.set_position(Bbox(np.round(axes.get_position().get_points(), 9)))
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Writes <stem>.svg, .png and .pdf, undated: their bytes follow from the records alone."""
+def save(figure: Figure, stem: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
+    """Writes <stem>.svg, .png and .pdf, or those of them that are asked for."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    undated = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     written = []
     with paper():  # the salt and the fonts are read on saving
         settle(figure)
-        for kind, metadata in undated.items():
+        for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
-            figure.savefig(path, dpi=300, metadata=metadata)
+            figure.savefig(path, dpi=300, metadata=FORMATS[kind])
             written.append(path)
     return written

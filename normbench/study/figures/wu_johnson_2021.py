@@ -9,6 +9,7 @@ from normbench.records import FINISHED
 from normbench.study.figures import beside, layout, lines, scales, style, training_curves
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
+from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.training_curves import Curve, Panel
 from normbench.study.read import collected, experiments, origin, published, setting, stats
 from normbench.study.read.belonging import alike
@@ -26,7 +27,7 @@ CURVES = {  # the paper's item, and how ours is measured
 }
 
 
-def wj_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def wj_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Wu & Johnson 2021: train, mini-batch, population and frozen-BN error
     against normalization batch size.
     """
@@ -41,27 +42,30 @@ def wj_fig(runs: pd.DataFrame, strict: bool = False) -> Drawing:
     batches = sorted({*map(int, wanted), *map(int, beneath["batch"])}, reverse=True)
     looks = dict(zip(CURVES, looks_of(["none", "ln", "bn", "gn"]).values(), strict=True))
     lacking = missing(own, "wj_fig")
-    with style.paper():
+    with style.paper(sheet):
         if apart:
-            figure, left, right = layout.new_halves(2.5, beside.titles(own, theirs))
-            axes = left.add_subplot()
-            _draw(right.add_subplot(), {}, theirs, _sizes(theirs), looks)
+            figure, left, right = layout.new_halves(sheet, 2.5, beside.titles(own, theirs))
+            axes, their_axes = left.add_subplot(), right.add_subplot()
+            sizes = sorted({*batches, *_sizes(theirs)}, reverse=True)
+            _draw(axes, found, beneath, sizes, looks)
+            _draw(their_axes, {}, theirs, sizes, looks)
+            scales.same_span(axes, their_axes)
+            of = beside.small_print(done, theirs, (FROZEN,))
         else:
-            figure, axes = layout.new_axes(2.35)
-        _draw(axes, found, beneath, batches, looks)
+            figure, axes = layout.new_axes(sheet, 2.35)
+            _draw(axes, found, beneath, batches, looks)
+            of = setting.in_words(theirs if done.empty else done)
         shown = [item for item in CURVES if found[item] or not len(done)]
         handles = [lines.handle(looks[i], lines.seeds(CURVES[i][0], list(found[i].values()))) for i in shown]
-        layout.legend(figure, handles, ncols=2 if apart else 1)
+        layout.legend(figure, sheet, handles, ncols=2 if apart else 1)
         citation = "" if apart else f"{'Grey: ' if means else ''}{published.CITATIONS['wu_johnson_2021']}."
-        spread = "Mean ± sd over n seeds." if any(summary.n > 1 for summary in means) else ""
-        said = [beside.small_print(done, theirs, (FROZEN,)) if apart else "", citation, spread]
-        said += ["" if done.empty else lines.missing_text(lacking), origin.in_words(done)]
-        layout.under(figure, "\n".join(filter(None, said)))
+        said = [of, citation, lines.spread_text(means), "" if done.empty else lines.missing_text(lacking)]
+        layout.finish(figure, sheet, *said, origin.in_words(done))
     numbers = _numbers(found, batches) if means else None
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
 
 
-def wj_ema(runs: pd.DataFrame, strict: bool = False) -> Drawing:
+def wj_ema(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:
     """Wu & Johnson 2021: validation error of moving averages against precise statistics
     through training.
     """
@@ -78,7 +82,7 @@ def wj_ema(runs: pd.DataFrame, strict: bool = False) -> Drawing:
         at_batch = table[table["batch"] == batch]
         panels.append(Panel(f"{batch} images", [Curve(at_batch, look, metric) for metric, look in looks.items()]))
     handles = [lines.handle(look, look.name) for look in looks.values()]
-    return training_curves.draw(panels, own, "wj_ema", handles, remarks, alone=False, ncols=3)
+    return training_curves.draw(panels, own, "wj_ema", handles, remarks, alone=False, ncols=3, sheet=sheet)
 
 
 # ---------------------------------------------------------------------------- parts
@@ -92,13 +96,13 @@ def _draw(
     scales.batch_axis(axes, batches)
     axes.set_xlabel("normalization batch size (images per worker)")
     axes.set_ylabel("error (%)")
+    means = [summary for line in found.values() for summary in line.values()]
+    # Linear, since the gaps between the curves add up.
+    scales.value_axis(axes, list(theirs["value"]), means, kind="linear")
     for item, look in looks.items():
         lines.paper_curve(axes, theirs[theirs["item"] == item], _sizes(theirs), look, alone=not any(found.values()))
         if found.get(item):
-            lines.points(axes, look, found[item], batches)
-    means = [summary for line in found.values() for summary in line.values()]
-    # Linear, since the gaps between the curves add up.
-    scales.value_axis(axes, [*stats.ends(means), *theirs["value"]], linear=True)
+            lines.points(axes, look, found[item], sorted(found[item], reverse=True))
 
 
 def _paper() -> pd.DataFrame:

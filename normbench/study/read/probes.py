@@ -46,8 +46,8 @@ def first_seed(runs: pd.DataFrame) -> pd.DataFrame:
 
 def layer_in_words(probed: pd.DataFrame) -> str:
     """Which layer of what was probed, and the seed that is shown."""
-    layer, model, data = probed[["probe.layer", "model", "data"]].iloc[0]
-    return f"{'The last norm' if layer == 'last' else layer} of {model} on {data}, seed {probed['seed'].min()}."
+    layer = probed["probe.layer"].iloc[0]
+    return f"{'The last norm' if layer == 'last' else layer}, seed {probed['seed'].min()}."
 
 
 # ---------------------------------------------------------------------------- numbers of a line

@@ -87,6 +87,19 @@ def at_epochs(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers.assign(at=epoch)[epoch.notna()].sort_values(["norm", "batch", "at"])
 
 
+def known(numbers: pd.DataFrame, recalled: bool) -> tuple[pd.DataFrame, list[str]]:
+    """The numbers that were read, and where asked those recalled from memory; a remark on what is
+    left out.
+    """
+    if recalled or not (numbers["read"] == "recalled").any():
+        return numbers, []
+    kept = numbers[numbers["read"] != "recalled"]
+    whose = " and ".join(CITATIONS[paper] for paper in numbers["paper"].unique())
+    return kept, [
+        f"left out: {len(numbers) - len(kept)} numbers of {whose} recalled from memory; --recalled draws them"
+    ]
+
+
 def recalled(numbers: pd.DataFrame) -> bool:
     """Whether some of the numbers are from memory: drawn hollow, never a target."""
     return bool((numbers["read"] == "recalled").any())

@@ -47,6 +47,14 @@ def place(data: str, model: str) -> str:
     return f"{NAMES.get(data, data)}, {NAMES.get(model, model)}"
 
 
+def in_words(table: pd.DataFrame) -> str:
+    """Data, network and SGD batch of runs or of a paper's numbers; "" where there are none."""
+    if table.empty:
+        return ""
+    data, model = table[["dataset" if "dataset" in table else "data", "model"]].iloc[0]
+    return f"{place(data, model)}, {protocol(table)}."
+
+
 def protocol(table: pd.DataFrame) -> str:
     """What stays the same while the batch varies."""
     sizes = table["sgd_batch"] if "sgd_batch" in table else table["batch"] * table["workers"]

@@ -13,6 +13,8 @@ from normbench.study.read.selection import refuse_twins, refuse_unlike, setting_
 
 METRIC = "top1_error_pct"  # of record: median over the last 5 epochs
 LEVEL = 0.95
+SMALL = 3  # batch sizes that are small: the least of a grid
+ORDER = f"the norms in the order of their mean error over the {SMALL} smallest batches, or those of them that they have"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Summary:
     sd: float  # over seeds, ddof = 1; NaN for n < 2
     low: float  # t-interval of the mean; NaN for n < 2
     high: float
+    least: float = math.nan  # of the seeds
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,11 @@ def summarise(values: Sequence[float], level: float = LEVEL) -> Summary:
     data = np.asarray(values, dtype=float)
     n = len(data)
     if n < 2:
-        return Summary(n, float(data[0]) if n else math.nan, math.nan, math.nan, math.nan)
+        one = float(data[0]) if n else math.nan
+        return Summary(n, one, math.nan, math.nan, math.nan, one)
     mean, sd = float(data.mean()), float(data.std(ddof=1))
     half = float(stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
-    return Summary(n, mean, sd, mean - half, mean + half)
+    return Summary(n, mean, sd, mean - half, mean + half, float(data.min()))
 
 
 def mean_over_seeds(runs: pd.DataFrame, metric: str = METRIC) -> Summary:
@@ -80,11 +84,41 @@ def against_batch(runs: pd.DataFrame, metric: str = METRIC) -> list[Cell]:
     return found
 
 
-def ends(found: Sequence[Summary]) -> list[float]:
-    """The heights that means with their spreads take up in a figure."""
-    spreads = [0.0 if math.isnan(s.sd) else s.sd for s in found if s.n]
-    means = [s.mean for s in found if s.n]
-    return [mean + sign * spread for mean, spread in zip(means, spreads, strict=True) for sign in (-1, 1)]
+def spread(summary: Summary, log: bool = False) -> tuple[float, float]:
+    """How far a mean's bar reaches down and up: its sd, and nothing where there is one seed.
+
+    log: on a logarithmic scale no lower than the least of the seeds. There mean - sd may lie far
+    below anything that was measured, or have no place at all.
+    """
+    sd = 0.0 if math.isnan(summary.sd) else summary.sd
+    return (min(sd, summary.mean - summary.least) if log else sd), sd
+
+
+def ends(found: Sequence[Summary], log: bool = False) -> list[float]:
+    """The heights that means with their bars take up in a figure."""
+    reach = [(summary.mean, *spread(summary, log)) for summary in found if summary.n]
+    return [end for mean, down, up in reach for end in (mean - down, mean + up)]
+
+
+def at_small_batches(cells: Sequence[Cell], batches: Sequence[int]) -> tuple[float, list[int]]:
+    """The mean error of one norm over the SMALL least batch sizes, and those of them that it has.
+
+    A seed that diverged counts as an error of 100 %; NaN where the norm has none of the sizes.
+    """
+    errors = {}
+    for batch in sorted(batches)[:SMALL]:
+        for cell in cells:
+            if cell.batch in (None, batch) and cell.finished:
+                finite = cell.over_seeds.mean * cell.over_seeds.n if cell.over_seeds.n else 0.0
+                errors[batch] = (finite + 100 * cell.diverged) / cell.finished
+    return (sum(errors.values()) / len(errors) if errors else math.nan), sorted(errors, reverse=True)
+
+
+def by_small_batches(cells: Sequence[Cell], batches: Sequence[int]) -> list[str]:
+    """The norms in the order that ORDER says; those without a small batch last."""
+    norms = dict.fromkeys(cell.norm for cell in cells)
+    errors = {norm: at_small_batches([cell for cell in cells if cell.norm == norm], batches)[0] for norm in norms}
+    return sorted(norms, key=lambda norm: (math.isnan(errors[norm]), errors[norm], norm))
 
 
 def mean_sd(summary: Summary) -> str:

@@ -21,8 +21,10 @@ from normbench.study.read.collected import Collected
 from normbench.study.read.text import as_lines
 from normbench.study.report import items
 from normbench.study.report.runs import run_texts
+from normbench.study.tables import pairs
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("report.js", "compare.js")  # one script on the page
 CLAIMS = "claims"  # the table that has a section of its own
 KEYS = ("data", "model", "norm")  # what a reader of the page can filter by; the norm by its name
 
@@ -57,7 +59,7 @@ def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str
     runs = found.runs
     figures, not_drawn = items.figures(runs, profile, strict)
     tables, not_filled = items.tables(runs, strict)
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -71,6 +73,7 @@ def page(found: Collected, profile: Path = PROFILE, strict: bool = False) -> str
     return environment.get_template("report.html.jinja").render(
         states={state: int(counts[state]) for state in STATES if state in counts},
         choices={key: sorted(set(_names(runs[key]) if key == "norm" else runs[key])) for key in KEYS},
+        choices_of_two=list(pairs.choices(runs)),
         grids=list(grids(runs)),
         figures=figures,
         claims=[item for item in tables if item.name == CLAIMS],

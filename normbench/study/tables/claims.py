@@ -11,7 +11,7 @@ from normbench.study.claims.cells import Shelf
 from normbench.study.claims.verdict import DEFINITIONS, FEWEST, NOT_RUN, VERDICTS, Outcome, judge
 from normbench.study.read import experiments, setting
 from normbench.study.read.published import CITATIONS
-from normbench.study.read.selection import differing, left_out, refuse_unlike, setting_free
+from normbench.study.tables.row_text import difference_text
 from normbench.study.tables.table import Table
 
 
@@ -23,7 +23,7 @@ def claims(runs: pd.DataFrame, strict: bool = False) -> Table:
     if alike.empty:
         raise experiments.none_yet("claims")
     shelf = Shelf(runs, shared)
-    remarks = _left_out(common.switched_off(runs, cells), alike, shelf, strict)
+    remarks = shelf.remarks(cells, alike, strict)
     also = commands.statistics(asked, shared)
     outcomes, fill = [], {}
     for claim in asked:
@@ -52,21 +52,6 @@ def _shown(text: pd.DataFrame) -> pd.DataFrame:
     """What a terminal shows: the claims that have a verdict, in as many columns as it can hold."""
     judged = text[text["verdict"] != NOT_RUN]
     return judged.set_index("says")[["verdict", "published", "ours", "n"]]
-
-
-def _left_out(plain: pd.DataFrame, alike: pd.DataFrame, shelf: Shelf, strict: bool) -> list[str]:
-    """Remarks on the runs that differ from the common setting, and that no claim asks for."""
-    found = [shelf.find(cell) for claim in published_claims.load() for cell in claim.cells]
-    used = {index for cell in found for index in cell.runs.index}
-    unasked = plain[plain.index.isin(alike.index) | ~plain.index.isin(used)]
-    free = (*setting_free(alike), "eval_also")
-    if strict:
-        refuse_unlike(unasked, "a table", free)
-    # one norm's options, too, can differ: a yaml changes between versions
-    within = [name for _, own in unasked.groupby("norm") for name in differing(own, [k for k in free if k != "norm"])]
-    fields = list(dict.fromkeys([*differing(unasked, free), *(name for name in within if name.startswith("norm."))]))
-    remarks = left_out(unasked, alike, fields) if fields else []
-    return list(dict.fromkeys([*remarks, *(remark for cell in found for remark in cell.remarks)]))
 
 
 def _missing(outcomes: list[Outcome], fill: dict[str, list[str]]) -> list[str]:
@@ -98,14 +83,7 @@ def _text(outcome: Outcome) -> dict[str, str]:
 
 
 def _ours(outcome: Outcome) -> str:
-    """-1.55 [-2.01, -1.09], and which side diverged on how many of the seeds."""
-    found = outcome.difference
-    sides = zip(("left", "right", "both"), outcome.diverged, strict=True)
-    said = [f"{side} diverged on {count} of {found.n + outcome.diverged[2]}" for side, count in sides if count]
-    if not math.isnan(found.mean):
-        interval = f" [{found.low:+.2f}, {found.high:+.2f}]" if found.n > 1 else ""
-        said.insert(0, f"{found.mean:+.2f}{interval}")
-    return ", ".join(said) or ("" if outcome.verdict == NOT_RUN else "no seed in common")
+    return difference_text(outcome.compared) or ("" if outcome.verdict == NOT_RUN else "no seed in common")
 
 
 def _numbers(outcome: Outcome, fill: list[str]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pandas as pd
 
 from normbench.study.read.selection import refuse_twins
-from normbench.study.read.stats import METRIC, Cell, Summary, summarise
+from normbench.study.read.stats import METRIC, SMALL, Cell, Summary, summarise
 
 POINT = 1.0  # of excess error, in the metric's unit, that makes a batch critical
 
@@ -18,6 +18,8 @@ DEFINITIONS = {
     "mean": "mean ± sd (n): over n seeds, sd with ddof 1, of the median top-1 error of the last five epochs",
     "paired": "paired difference: mean over the seeds that both norms have at the same batch of the difference between their "
     "errors, with its 95 % t-interval",
+    "small": f"small batches: the mean error over the {SMALL} smallest sizes, or those of them that are named beside it, a "
+    "diverged seed as 100 %",
     "excess": "excess error: a norm's mean error at a batch size less its own least over the sizes",
     "robustness": "robustness: the mean of a norm's excess error over the sizes (0: batch does not matter); not given where a "
     "size is missing or has a diverged seed",

@@ -2,6 +2,7 @@
 
 import math
 
+from normbench.study.claims.verdict import Comparison
 from normbench.study.read import stats
 from normbench.study.read.stats import Summary
 
@@ -35,6 +36,20 @@ def row_text(row: dict[str, object], index: str) -> dict[str, str]:
             dagger = " †" if key.startswith("published") and row.get("recalled") else ""
             shown[key] = _signed(number(value), row.get(f"{key} low"), row.get(f"{key} high")) + dagger
     return shown
+
+
+def difference_text(found: Comparison, fewest: int = 2) -> str:
+    """-1.55 [-2.01, -1.09], and which side diverged on how many of the seeds.
+
+    fewest: pairs that make an interval worth showing. Empty where there is no pair.
+    """
+    mean, n = found.difference, found.difference.n
+    sides = zip(("left", "right", "both"), found.diverged, strict=True)
+    said = [f"{side} diverged on {count} of {n + found.diverged[2]}" for side, count in sides if count]
+    if not math.isnan(mean.mean):
+        interval = f" [{mean.low:+.2f}, {mean.high:+.2f}]" if n >= fewest else ""
+        said.insert(0, f"{mean.mean:+.2f}{interval}")
+    return ", ".join(said)
 
 
 def _signed(value: float, low: object = None, high: object = None) -> str:
