@@ -95,7 +95,7 @@ def test_what_a_sweep_keeps_of_a_cell_that_has_ended_holds_no_configuration(tmp_
         seen.append(weakref.ref(config))
         return "done"
 
-    sweep.train([*TINY, "batch=8", "seed=0,1,2", f"out={tmp_path}"], job, many_ranks=False)
+    sweeps.train([*TINY, "batch=8", "seed=0,1,2", f"out={tmp_path}"], job, many_ranks=False)
     assert len(seen) == 3
 
 
