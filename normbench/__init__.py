@@ -28,7 +28,7 @@ __all__ = ["__version__", "convert", "load", "open_run", "run", "sweep"]
 def run(overrides: list[str], verbose: bool = False) -> "Result":
     """Trains the run that these overrides describe, or reads its result where it is finished.
 
-    overrides: as typed after `python -m normbench`, e.g. ["norm=gn", "batch=2"]. verbose: shows how
+    overrides: as typed after `normbench`, e.g. ["norm=gn", "batch=2"]. verbose: shows how
     it goes, as the command does: a bar on a terminal and in a notebook that has ipywidgets, else a
     line an epoch. Raises ConfigError, a ValueError of one line, for a wrong key, option or value.
     """
@@ -41,7 +41,7 @@ def run(overrides: list[str], verbose: bool = False) -> "Result":
 def sweep(overrides: list[str], verbose: bool = False) -> "pandas.DataFrame":
     """Trains every run of a sweep that is not done; one row a cell, with its run's result.
 
-    overrides: as typed after `python -m normbench -m`, e.g. ["norm=bn,gn", "batch=2,4,8",
+    overrides: as typed after `normbench -m`, e.g. ["norm=bn,gn", "batch=2,4,8",
     "hydra/launcher=joblib"]. verbose: shows how it goes, as the command does, and a table of states
     at the end.
 

@@ -2,9 +2,9 @@
 
 Hydra composes and launches; what it says is made one line.
 
-    python -m normbench norm=gn batch=2
-    python -m normbench -m norm=bn,gn batch=2,4,8 --dry
-    python -m normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib|ray|slurm]
+    normbench norm=gn batch=2
+    normbench -m norm=bn,gn batch=2,4,8 --dry
+    normbench -m norm=bn,gn batch=2,4,8 [hydra/launcher=joblib|ray|slurm]
     torchrun --nproc_per_node=4 -m normbench norm=syncbn batch=2
 
 Every run, a sweep's too, is composed and checked before anything starts and before torch is
@@ -39,7 +39,7 @@ INTERRUPTED = 130  # a shell's exit code for SIGINT
 
 
 def main() -> None:
-    """The console script `normbench`, and `python -m normbench`.
+    """The console script `normbench`, and `normbench`.
 
     A first word of COMMANDS is that command.
     """
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _command(name: str, arguments: list[str]) -> int:
-    """`normbench figures demo` is `python -m normbench.figures demo`."""
+    """`normbench figures demo` is `normbench figures demo`."""
     from normbench import command
 
     module = importlib.import_module(f"normbench.{'norms.__main__' if name == 'norms' else name}")

@@ -1,11 +1,11 @@
-"""`python -m normbench.collect`: what runs there are, and all their epochs as one table.
+"""`normbench collect`: what runs there are, and all their epochs as one table.
 
-python -m normbench.collect                                the coverage, and results/collected.csv
-python -m normbench.collect data=digits --out FILE         of some runs only
-python -m normbench.collect --missing                      the commands that complete the grid
-python -m normbench.collect --missing gn_fig1 data=digits  those that complete an experiment
-python -m normbench.collect data=digits --reference DIR    the finished runs as reference data
-python -m normbench.collect --prune                        removes runs that were cut or failed
+normbench collect                                the coverage, and results/collected.csv
+normbench collect data=digits --out FILE         of some runs only
+normbench collect --missing                      the commands that complete the grid
+normbench collect --missing gn_fig1 data=digits  those that complete an experiment
+normbench collect data=digits --reference DIR    the finished runs as reference data
+normbench collect --prune                        removes runs that were cut or failed
 """
 
 import sys
@@ -85,7 +85,7 @@ def write_reference(runs: pd.DataFrame, folder: Path) -> list[str]:
     """
     finished = runs[runs["state"].isin(FINISHED)]
     if finished.empty:
-        raise ConfigError("no run is finished, so there is nothing to write; make runs with python -m normbench")
+        raise ConfigError("no run is finished, so there is nothing to write; make runs with normbench")
     if nameless := list(finished[finished["identity"].isna()]["path"]):
         raise ConfigError(f"{nameless[0]} has no identity in its config.yaml; leave it out of the folder of runs")
     refuse_twins(finished)

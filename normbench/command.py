@@ -19,8 +19,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def bare_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The argument parser of `python -m normbench.<name>`."""
-    return _Parser(prog=f"python -m normbench.{name}", description=description)
+    """The argument parser of `normbench <name>`."""
+    return _Parser(prog=f"normbench {name}", description=description)
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:

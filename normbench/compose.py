@@ -1,6 +1,6 @@
 """From what the user typed to a Run. Hydra composes; its complaints become one line each. No torch.
 
-`python -m normbench a=1 b=2` and `normbench.run(["a=1", "b=2"])` both go through run_of(), a sweep
+`normbench a=1 b=2` and `normbench.run(["a=1", "b=2"])` both go through run_of(), a sweep
 through runs_of().
 """
 

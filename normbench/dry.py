@@ -80,7 +80,7 @@ def _measure(planned: list[PlannedRun], typed: list[str]) -> str:
         key, given, value = override.partition("=")
         if key.lstrip("+") not in ("seed", "out", "overwrite") and not key.startswith("hydra"):
             values.setdefault(key + given, {})[value] = None
-    return shlex.join(["python", "-m", "normbench.profile", *(key + ",".join(v) for key, v in values.items())])
+    return shlex.join(["normbench", "profile", *(key + ",".join(v) for key, v in values.items())])
 
 
 def _commands(planned: list[PlannedRun], typed: list[str], sweep: bool) -> list[str]:
@@ -89,8 +89,8 @@ def _commands(planned: list[PlannedRun], typed: list[str], sweep: bool) -> list[
     if not unfinished:
         running = sum(each.state == "running" for each in planned)
         return [f"nothing to start: {running} running" if running else "nothing to start: all is finished"]
-    alone = [shlex.join(["python", "-m", "normbench", *each.typed]) for each in unfinished]
+    alone = [shlex.join(["normbench", *each.typed]) for each in unfinished]
     if not sweep:
         return ["to start it, or continue it:", *alone]
-    whole = shlex.join(["python", "-m", "normbench", "-m", *typed])
+    whole = shlex.join(["normbench", "-m", *typed])
     return ["to start it, or continue it:", whole, "or cell by cell:", *alone]

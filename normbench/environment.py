@@ -23,13 +23,13 @@ from normbench.version import VERSION
 def environment(device: torch.device, command: list[str], model: nn.Module, images: Images) -> dict[str, Any]:
     """Versions, commit, device and command, and what the norm became in each layer.
 
-    command: what the user typed after `python -m normbench`. images: those trained on; what their
+    command: what the user typed after `normbench`. images: those trained on; what their
     pixels are normalised by is told where it was computed from them.
     """
     cuda = device.type == "cuda"
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": ["python", "-m", "normbench", *command],
+        "command": ["normbench", *command],
         "commit": _commit(),
         "versions": {
             "normbench": VERSION,

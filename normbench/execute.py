@@ -50,7 +50,7 @@ def finished(run: Run) -> Result | None:
 def execute(run: Run, command: list[str], say: bool = True, in_sweep: bool = False) -> Result:
     """The result of this run, trained here if it is not on disk yet.
 
-    command: what the user typed after `python -m normbench`, for the record. say: whether to print
+    command: what the user typed after `normbench`, for the record. say: whether to print
     how it goes. in_sweep: whether a run that is refused (a ConfigError) stays on disk as failed,
     for the sweep's table and its rerun; otherwise what the user is about to retype leaves no trace.
     Raises ConfigError for what the user can mend, records.Busy where another process trains the

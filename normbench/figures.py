@@ -1,4 +1,4 @@
-"""`python -m normbench.figures demo gn_fig1`: figures from the records on disk."""
+"""`normbench figures demo gn_fig1`: figures from the records on disk."""
 
 import argparse
 import sys

@@ -1,6 +1,6 @@
 """What `figures` and `tables`, the commands that make things by name, have in common.
 
-python -m normbench.figures NAME... key=value... --runs DIR --out DIR
+normbench figures NAME... key=value... --runs DIR --out DIR
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`python -m normbench.profile norm=bn,gn batch=2,32`: measures what norms cost.
+"""`normbench profile norm=bn,gn batch=2,32`: measures what norms cost.
 
 The rows go to results/profile.csv.
 

@@ -1,4 +1,4 @@
-"""`python -m normbench.collect --prune`: removes runs that were cut or have failed.
+"""`normbench collect --prune`: removes runs that were cut or have failed.
 
 A run that another process holds is left alone, and so is whatever is finished.
 """

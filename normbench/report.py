@@ -1,4 +1,4 @@
-"""`python -m normbench.report`: everything on disk as one HTML file that needs no network."""
+"""`normbench report`: everything on disk as one HTML file that needs no network."""
 
 import sys
 from pathlib import Path

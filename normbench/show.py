@@ -1,8 +1,8 @@
-"""`python -m normbench.show RUN`: one run on one screen.
+"""`normbench show RUN`: one run on one screen.
 
-python -m normbench.show results/runs/digits/cifar_resnet8/gn/any64/s0-3f2a1b7c
-python -m normbench.show 3f2a              the run below --runs whose identity begins so
-python -m normbench.show 3f2a --quick      its records alone: no network, no images, no torch
+normbench show results/runs/digits/cifar_resnet8/gn/any64/s0-3f2a1b7c
+normbench show 3f2a              the run below --runs whose identity begins so
+normbench show 3f2a --quick      its records alone: no network, no images, no torch
 """
 
 import sys

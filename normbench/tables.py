@@ -1,6 +1,6 @@
-"""`python -m normbench.tables gn_table1 summary`: tables of ours beside the published numbers.
+"""`normbench tables gn_table1 summary`: tables of ours beside the published numbers.
 
-`python -m normbench.tables compare norm=gn,gn_ws batch=2`: any two settings against each other.
+`normbench tables compare norm=gn,gn_ws batch=2`: any two settings against each other.
 """
 
 import argparse

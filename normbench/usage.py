@@ -1,4 +1,4 @@
-"""`python -m normbench --help` and `--version`.
+"""`normbench --help` and `--version`.
 
 Hydra would load every option of every group for it, and take seconds. No torch.
 """
@@ -19,23 +19,23 @@ from normbench.version import VERSION
 TEXT = """\
 How does the error of a network depend on the number of images each worker normalizes over?
 
-  python -m normbench norm=gn batch=2                      one run
-  python -m normbench -m norm=bn,gn batch=2,4,8 seed=0,1   a sweep; rerun it and it continues
-  python -m normbench -m norm=bn,gn batch=2,4,8 --dry      its cells, states and device-hours, without running it
-  python -m normbench -m norm=bn,gn hydra/launcher=joblib  as many at a time as GPUs or cores; ray, slurm: on a cluster
-  python -m normbench data=cifar10 data.download=true      the network, recipe and protocol that belong to CIFAR-10
-  python -m normbench.norms                                the norms, with their options and papers
-  python -m normbench.collect                              what is on disk, cell by cell
-  python -m normbench.show 3f2a                            one run: its curve, its errors by class, what continues it
-  python -m normbench.figures gn_fig1                      error against batch, the published curve beneath
-  python -m normbench --cfg job norm=gn                    the whole configuration, without running it
-  python -m normbench --hydra-help                         Hydra's own flags
+  normbench norm=gn batch=2                      one run
+  normbench -m norm=bn,gn batch=2,4,8 seed=0,1   a sweep; rerun it and it continues
+  normbench -m norm=bn,gn batch=2,4,8 --dry      its cells, states and device-hours, without running it
+  normbench -m norm=bn,gn hydra/launcher=joblib  as many at a time as GPUs or cores; ray, slurm: on a cluster
+  normbench data=cifar10 data.download=true      the network, recipe and protocol that belong to CIFAR-10
+  normbench norms                                the norms, with their options and papers
+  normbench collect                              what is on disk, cell by cell
+  normbench show 3f2a                            one run: its curve, its errors by class, what continues it
+  normbench figures gn_fig1                      error against batch, the published curve beneath
+  normbench --cfg job norm=gn                    the whole configuration, without running it
+  normbench --hydra-help                         Hydra's own flags
 
 Groups, chosen as group=option:
 
 {groups}
 
-Keys, set as key=value; python -m normbench.norms {norm} says what the options of norm={norm} mean:
+Keys, set as key=value; normbench norms {norm} says what the options of norm={norm} mean:
 
 {keys}"""
 

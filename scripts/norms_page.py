@@ -30,10 +30,10 @@ HEAD = """\
 
 `norm=NAME` chooses a layer and `norm.OPTION=VALUE` sets one of its options, everywhere:
 
-    python -m normbench norm=gn norm.groups=8 batch=2          a run
-    python -m normbench -m norm=gn norm.groups=1,2,4 batch=2   a sweep over an option
-    python -m normbench.norms                                  the list, with installed packages' norms
-    python -m normbench.norms mabn                             one in full: shapes, paper against code
+    normbench norm=gn norm.groups=8 batch=2          a run
+    normbench -m norm=gn norm.groups=1,2,4 batch=2   a sweep over an option
+    normbench norms                                  the list, with installed packages' norms
+    normbench norms mabn                             one in full: shapes, paper against code
 
 - **time**: forward and backward of the layer with its ReLU on a CPU, as a ratio to `nn.BatchNorm2d` + ReLU, on 32 x 256 x 14 x 14
   images and one thread ([how it was measured](cost.md#what-a-norm-and-the-loop-cost)).

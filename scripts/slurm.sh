@@ -8,4 +8,4 @@ set -euo pipefail
 source "$(dirname "$0")/venv.sh" "[slurm]"
 
 experiment=${1:?an experiment, e.g. bash scripts/slurm.sh gn_fig1}
-exec .venv/bin/python -m normbench -m experiment="$experiment" hydra/launcher=slurm "${@:2}"
+exec .venv/bin/normbench -m experiment="$experiment" hydra/launcher=slurm "${@:2}"

@@ -4,7 +4,7 @@
         --figures results/figures                      and uploads those PNGs to be shown in it
     python scripts/wandb_dashboard.py --dry            prints its specification, without a server
 
-Needs wandb-workspaces: pip install 'normbench[wandb]'. Runs get there with `python -m normbench
+Needs wandb-workspaces: pip install 'normbench[wandb]'. Runs get there with `normbench
 tracker=wandb ...`. They are grouped by cell, so that a line, a bar or a point is one norm at one
 batch, averaged over its seeds and nothing else.
 """
@@ -102,7 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="user or team (WANDB_ENTITY)")
     parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "normbench"), help="(%(default)s)")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="upload the PNGs of python -m normbench.figures")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="upload the PNGs of normbench figures")
     parser.add_argument("--dry", action="store_true", help="print the specification and send nothing")
     options = parser.parse_args()
     try:
@@ -118,7 +118,7 @@ def main() -> int:
         return 1
     figures = sorted(options.figures.glob("*.png")) if options.figures else []
     if options.figures and not figures:
-        print(f"error: no PNG in {options.figures}; draw some with python -m normbench.figures", file=sys.stderr)
+        print(f"error: no PNG in {options.figures}; draw some with normbench figures", file=sys.stderr)
         return 1
     import requests
     import wandb

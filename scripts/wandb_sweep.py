@@ -4,7 +4,7 @@
     wandb sweep --project normbench sweep.yaml      prints the id
     wandb agent ID                                  on each machine
 
-Agents train what `python -m normbench -m experiment=gn_fig1 data=cifar10` would, run by run.
+Agents train what `normbench -m experiment=gn_fig1 data=cifar10` would, run by run.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
     ]
     swept, *others = grids
     if any(other != swept for other in others):
-        whole = " ".join(["python -m normbench -m", f"experiment={experiment}", *overrides])
+        whole = " ".join(["normbench -m", f"experiment={experiment}", *overrides])
         raise ConfigError(
             f"{experiment} is a union of {len(grids)} grids, and a W&B sweep has one; train it with {whole}"
         )
@@ -37,7 +37,7 @@ def sweep(experiment: str, overrides: list[str]) -> dict[str, object]:
         "metric": {"name": "top1_error_pct_median_last5", "goal": "minimize"},
         "parameters": {key: {"values": [_number(text) for text in values]} for key, values in swept.items()},
         "command": [
-            *("${env}", "python", "-m", "normbench", f"experiment={experiment}", "tracker=wandb"),
+            *("${env}", "normbench", f"experiment={experiment}", "tracker=wandb"),
             *overrides,
             "${args_no_hyphens}",  # norm=gn batch=2, as Hydra wants it
         ],
@@ -53,7 +53,7 @@ def _number(text: str) -> int | float | str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", help="of conf/experiment")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m normbench")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for normbench")
     options = parser.parse_args()
     try:
         print(yaml.safe_dump(sweep(options.experiment, options.overrides), sort_keys=False, width=120), end="")

@@ -64,7 +64,7 @@ def _number(text: str) -> bool:
 
 
 def profile(root: Path) -> Path:
-    """What python -m normbench.profile leaves."""
+    """What normbench profile leaves."""
     lines = ["norm,data,model,batch,workers,device,train_img_per_s,infer_img_per_s,saved_bytes"]
     norms = experiments.read("cost").norms
     lines += [

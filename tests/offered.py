@@ -34,7 +34,7 @@ def code(site: Path, text: str) -> str:
 
 
 def complaint(site: Path, *overrides: str) -> str:
-    """What `python -m normbench` says about these overrides; one line, before torch is imported."""
+    """What `normbench` says about these overrides; one line, before torch is imported."""
     script = "import sys; from normbench.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = python(site, "-c", script, *overrides)
     assert done.returncode == 1, done.stdout

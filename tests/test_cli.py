@@ -143,7 +143,7 @@ def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None
     environments = [json.loads(p.read_text()) for p in tmp_path.rglob("env.json")]
     assert [e["threads"] for e in environments] == [1, 1]
     commands = sorted(" ".join(e["command"]) for e in environments)
-    assert all(c.startswith("python -m normbench data.train_size=256") for c in commands)
+    assert all(c.startswith("normbench data.train_size=256") for c in commands)
     assert commands[0].endswith("batch=4")
     again = normbench(*sweep, cwd=tmp_path)
     assert again.returncode == 0, again.stderr

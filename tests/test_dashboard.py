@@ -149,7 +149,7 @@ def test_the_sweep_file_is_yaml_and_a_wrong_experiment_one_line() -> None:
 
 
 def test_a_union_of_grids_is_no_wandb_sweep_unless_the_command_line_makes_them_one() -> None:
-    said = "cbn_window is a union of 2 grids, and a W&B sweep has one; train it with python -m normbench -m experiment=cbn_window"
+    said = "cbn_window is a union of 2 grids, and a W&B sweep has one; train it with normbench -m experiment=cbn_window"
     with pytest.raises(ConfigError, match=said):
         module("wandb_sweep").sweep("cbn_window", [])
     made = module("wandb_sweep").sweep("cbn_window", ["norm=cbn", "norm.window=4", "batch=4"])

@@ -233,7 +233,7 @@ def test_each_yaml_fits_the_schema_and_opens_with_its_command(name: str) -> None
     data = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), yaml))
     assert isinstance(data, Data)
     assert (data.source or data.name) == name
-    assert path.read_text().startswith(f"# python -m normbench data={name}")
+    assert path.read_text().startswith(f"# normbench data={name}")
     check_options(data)
 
 

@@ -69,7 +69,7 @@ def rows_of(lines: list[str]) -> dict[tuple[str, str, str], list[str]]:
 def commands_of(lines: list[str]) -> list[list[str]]:
     """The overrides of the cell-by-cell commands."""
     alone = lines[lines.index("or cell by cell:") + 1 :]
-    assert all(line.startswith("python -m normbench ") for line in alone)
+    assert all(line.startswith("normbench ") for line in alone)
     return [shlex.split(line)[3:] for line in alone]
 
 
@@ -103,7 +103,7 @@ def test_states_and_hours_are_those_computed_by_hand(capsys: pytest.CaptureFixtu
     assert "device-hours on A100: 95.0 still to pay of 140.6" in lines
     assert not any("not measured" in line for line in lines)
     whole = lines.index("to start it, or continue it:") + 1
-    assert lines[whole] == "python -m normbench -m norm=bn,gn batch=2,4,8"
+    assert lines[whole] == "normbench -m norm=bn,gn batch=2,4,8"
     assert commands_of(lines) == [["norm=bn", "batch=4"], ["norm=bn", "batch=8"], ["norm=gn", "batch=2"]]
 
 
@@ -125,7 +125,7 @@ def test_epochs_count_as_done_only_where_a_rerun_would_keep_them(capsys: pytest.
     assert shown(capsys, "batch=8")[-1] == "nothing to start: all is finished"
     anew = shown(capsys, "batch=8", "overwrite=true")
     assert rows_of(anew)[("bn", "8", "0")][:3] == ["done", "0/15", "1,875"]
-    assert anew[-1] == "python -m normbench batch=8 overwrite=true"
+    assert anew[-1] == "normbench batch=8 overwrite=true"
 
 
 def test_each_seed_is_paid_and_a_batch_free_run_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_every_further_evaluation_costs_its_images(capsys: pytest.CaptureFixture
     lines = shown(capsys, *typed)
     # 1,000 s of training, 3 x 2,000 s and 1,400 s at 4 img/s: 8,400 s
     assert rows_of(lines)[("bn", "2", "0")][3] == "2.33"
-    assert lines[-1] == "python -m normbench batch=2 recipe.epochs=1 'eval_also=[precise,batch]' precise_images=5600"
+    assert lines[-1] == "normbench batch=2 recipe.epochs=1 'eval_also=[precise,batch]' precise_images=5600"
 
 
 # ---------------------------------------------------------------------------- which rows of the profile
@@ -165,7 +165,7 @@ def test_a_row_of_something_else_is_not_used(other: dict[str, Any], capsys: pyte
     profiled({**row("bn", 2, 1, 2), **other})
     lines = shown(capsys, "norm=bn", "batch=2")
     assert rows_of(lines)[("bn", "2", "0")][3] == "-"
-    assert "not measured yet: 1 of 1 cells; python -m normbench.profile norm=bn batch=2" in lines
+    assert "not measured yet: 1 of 1 cells; normbench profile norm=bn batch=2" in lines
     assert not any("device-hours on" in line for line in lines)
 
 
@@ -194,7 +194,7 @@ def test_one_command_measures_what_no_row_has(capsys: pytest.CaptureFixture[str]
     bn = [row("bn", 2, 1, 2, model=f"cifar_resnet8-width{width}") for width in (4, 8)]
     profiled(*bn, row("gn", 2, 1, 2, model="cifar_resnet8-width4"))
     (told,) = [line.split("; ")[1] for line in shown(capsys, *sweep) if "not measured" in line]
-    program = "python -m normbench.profile "
+    program = "normbench profile "
     assert told == f"{program}experiment=gn_fig1 norm=bn,gn batch=4,2 model.options.width=4,8"
     asked = runs_of(shlex.split(told.removeprefix(program)), files=False)
     profiled(*(row(r.norm.label, r.batch, 1, 2, model=r.model.label) for r in asked))
@@ -280,7 +280,7 @@ def test_an_experiment_s_grid_is_planned_with_m_and_one_of_its_cells_without(
 
 def test_a_union_of_grids_is_measured_by_its_own_command(capsys: pytest.CaptureFixture[str]) -> None:
     (told,) = [line for line in shown(capsys, "-m", "experiment=cbn_window", "out=x") if "not measured" in line]
-    assert told == "not measured yet: 15 of 15 cells; python -m normbench.profile experiment=cbn_window"
+    assert told == "not measured yet: 15 of 15 cells; normbench profile experiment=cbn_window"
 
 
 # ---------------------------------------------------------------------------- what it leaves alone

@@ -117,7 +117,7 @@ def test_vgg16_means_the_one_with_norms():
 def test_every_yaml_names_a_network_that_builds(path):
     from omegaconf import OmegaConf
 
-    assert path.read_text().startswith("# python -m normbench ")
+    assert path.read_text().startswith("# normbench ")
     yaml = OmegaConf.load(path)
     if OmegaConf.is_missing(yaml, "name"):
         assert path.stem in ("timm", "torchvision")

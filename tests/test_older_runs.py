@@ -57,7 +57,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     shutil.copytree(stored / "runs", out / "cut")
     (checkpoint,) = (out / "cut").rglob("checkpoint.pt")
     command = records.read_json(checkpoint.with_name("env.json"))["command"]
-    # what follows python -m normbench
+    # what follows normbench
     overrides = [*(word for word in command[3:] if not word.startswith("out=")), *RECIPE]
     resumed = normbench.run([*overrides, f"out={out / 'cut'}"])
     anew = normbench.run([*overrides, f"out={out / 'anew'}"])

@@ -1,4 +1,4 @@
-"""python -m normbench.profile: rows of what a norm costs."""
+"""normbench profile: rows of what a norm costs."""
 
 import csv
 from pathlib import Path

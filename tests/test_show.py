@@ -1,4 +1,4 @@
-"""`python -m normbench.show`: one run on one screen."""
+"""`normbench show`: one run on one screen."""
 
 import shutil
 import subprocess

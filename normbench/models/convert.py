@@ -42,7 +42,7 @@ def convert(
 
     model: any module with BatchNorm1d, 2d, 3d or SyncBatchNorm layers, in training or evaluation
         mode, on any device, of any dtype; the copy is in the same.
-    norm: a name of `python -m normbench.norms`. options: those of that norm.
+    norm: a name of `normbench norms`. options: those of that norm.
     workers: virtual workers whose images a training batch interleaves: image i is worker i mod
         workers', and a statistic is taken over one worker's images, as on so many GPUs.
     sgd_batch, steps_per_epoch, epochs: how long training will be, for norms with a schedule (brn,

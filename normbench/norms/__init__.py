@@ -6,7 +6,7 @@ add one: a file here that holds a subclass of Norm, or of RunningNorm where a ba
 and a yaml. Nothing else knows the layers by name. An installed package adds one in the same way,
 through the entry-point group normbench.norms (plugins.py); it is imported when asked for.
 
-`python -m normbench.norms` prints the table of all of them, `python -m normbench.norms mabn` one.
+`normbench norms` prints the table of all of them, `normbench norms mabn` one.
 """
 
 import importlib

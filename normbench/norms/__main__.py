@@ -1,4 +1,4 @@
-"""`python -m normbench.norms` prints the table of all norms, `python -m normbench.norms mabn` one.
+"""`normbench norms` prints the table of all norms, `normbench norms mabn` one.
 
 Those of installed packages are included.
 """

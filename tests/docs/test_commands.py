@@ -244,7 +244,7 @@ def test_commands_are_found_where_they_stand() -> None:
     text = """
 Type `normbench norm=gn` or `... batch=2`, in `python`:
 
-    python -m normbench norm=bn     what it does
+    normbench norm=bn     what it does
         norm=gn
     $ bash scripts/slurm.sh gn_fig1 \\
         batch=2
@@ -258,7 +258,7 @@ python -m this_is_code
 ```
 """
     found = [
-        "python -m normbench norm=bn",
+        "normbench norm=bn",
         "bash scripts/slurm.sh gn_fig1 batch=2",
         "torchrun --nproc_per_node=4 -m normbench",
     ]
@@ -269,26 +269,26 @@ python -m this_is_code
 @pytest.mark.parametrize(
     "wrong",
     [
-        "python -m normbench nrom=gn",
-        "python -m normbench norm=bn,gn",
-        "python -m normbench norm=bn hydra/launcher=joblib",
-        "python -m normbench -m norm=bn,gx",
-        "python -m normbench -m norm=bn hydra/launcher=joblib hydra.launcher.n_job=2",
-        "python -m normbench --dri",
-        "python -m normbench --cfg jobs",
+        "normbench nrom=gn",
+        "normbench norm=bn,gn",
+        "normbench norm=bn hydra/launcher=joblib",
+        "normbench -m norm=bn,gx",
+        "normbench -m norm=bn hydra/launcher=joblib hydra.launcher.n_job=2",
+        "normbench --dri",
+        "normbench --cfg jobs",
         "... recipe.epoch=3",
         "torchrun --nproc_per_nodes=4 -m normbench",
         "torchrun --nproc_per_node=4 -m normbench norm=x",
         "bash scripts/demos.sh",
         "bash scripts/slurm.sh gn_fig11",
         "sbatch scripts/multi_node.sh norm=x",
-        "python -m normbench.figures gn_fig11",
-        "python -m normbench.figures gn_fig1 --ruins here",
-        "python -m normbench.tables gn_table9",
-        "python -m normbench.collect --missing gn_fig11",
-        "python -m normbench.profile norm=bn,gx",
-        "python -m normbench.norms gx",
-        "python -m normbench.nothing",
+        "normbench figures gn_fig11",
+        "normbench figures gn_fig1 --ruins here",
+        "normbench tables gn_table9",
+        "normbench collect --missing gn_fig11",
+        "normbench profile norm=bn,gx",
+        "normbench norms gx",
+        "normbench figures nothing",
         "python scripts/bench_norms.py --turns 3",
         "python -c 'from normbench.testing import check_nrom'",
         "pip install 'normbench[slrum]'",

@@ -165,7 +165,7 @@ def test_what_fills_a_figure_is_of_the_runs_that_it_shows(
     for command, name in ((figures, "gn_fig1"), (tables, "gn_table2")):
         command.main([name, "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
         printed = capsys.readouterr().out
-        assert "fill it: python -m normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8" in printed
+        assert "fill it: normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8" in printed
         assert "left out: 1 run that differs from these in data; choose with data=cifar10 (1)" in printed
         with pytest.raises(ConfigError, match="cannot share"):
             command.main([name, "--strict", "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
@@ -264,7 +264,7 @@ def test_what_is_printed_to_be_copied_is_quoted(
     collect.main(["--missing", "gn_fig1", "model=$(touch x)", "--runs", str(tmp_path / "runs")])
     collect.main(["--missing", "--runs", str(tmp_path / "runs")])
     printed = capsys.readouterr().out
-    lines = [line.removeprefix("fill it: ") for line in printed.splitlines() if "python -m normbench" in line]
+    lines = [line.removeprefix("fill it: ") for line in printed.splitlines() if "normbench" in line]
     assert len(lines) >= 3
     for line in lines:
         assert "model=$(touch x)" in shlex.split(line), line

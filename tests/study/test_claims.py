@@ -193,14 +193,14 @@ def test_the_commands_of_what_is_not_run_stand_in_all_that_is_written(
         written = {row["claim"]: row for row in csv.DictReader(f)}
     assert (written["mabn_below_bn_at_2"]["fill"], written["mabn_below_bn_at_2"]["verdict"]) == (line, "not run")
     printed = capsys.readouterr().out  # in a terminal one command for all, and no row without a verdict
-    assert printed.count("\nfill it: python -m normbench -m experiment=claims ") == printed.count("fill it: ") == 1
+    assert printed.count("\nfill it: normbench -m experiment=claims ") == printed.count("fill it: ") == 1
     assert line not in printed
     assert "MABN is better than BN at 2" not in printed
     assert r"\begin{table*}" in (tmp_path / "out" / "claims.tex").read_text()
 
 
 def test_without_runs_there_is_one_line_that_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"make them with python -m normbench -m experiment=claims$"):
+    with pytest.raises(ConfigError, match=r"make them with normbench -m experiment=claims$"):
         TABLES["claims"](collected.no_runs())
 
 
@@ -246,8 +246,8 @@ def test_what_is_lacking_is_found_once_its_command_has_run(setting: list[str], t
         lines |= set(commands.commands(cells, seeds, here.common, also))
     for line in sorted(lines):
         words = shlex.split(line)
-        assert words[:4] == ["python", "-m", "normbench", "-m"]
-        finished(tmp_path, words[4:])
+        assert words[:2] == ["normbench", "-m"]
+        finished(tmp_path, words[2:])
     trained = shelf(tmp_path)
     # a field that no run has on is no column yet
     on = {key: value for key, value in trained.common.fields.items() if value != "null" or key in here.common.fields}

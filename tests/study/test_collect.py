@@ -221,7 +221,7 @@ def test_two_hundred_runs_of_100_epochs_cost_a_fifth_of_a_second_of_cpu_and_cach
     assert seconds[1] < 0.03 * 3
 
 
-GAPS = ["python -m normbench -m norm=bn data=digits batch=2 seed=1", "python -m normbench -m norm=gn seed=1"]
+GAPS = ["normbench -m norm=bn data=digits batch=2 seed=1", "normbench -m norm=gn seed=1"]
 
 
 def test_missing_prints_the_commands_that_fill_the_grid(
@@ -238,7 +238,7 @@ def test_missing_prints_the_commands_that_fill_the_grid(
     collect.main(["--missing", "norm=bn", "batch=4", "--runs", str(tmp_path)])
     assert capsys.readouterr().out.splitlines()[-1] == "nothing is missing"
     collect.main(["--missing", "gn_fig1", "data=digits", "--runs", str(tmp_path)])
-    assert capsys.readouterr().out.splitlines()[-1] == "python -m normbench -m experiment=gn_fig1 data=digits"
+    assert capsys.readouterr().out.splitlines()[-1] == "normbench -m experiment=gn_fig1 data=digits"
     assert not (tmp_path / "collected.csv").exists()
 
 

@@ -106,7 +106,5 @@ def test_a_norm_that_nobody_asked_for_is_drawn_and_one_with_a_single_rate_is_not
 def test_one_rate_alone_is_no_figure_of_rates(make_run: Any, tmp_path: Path) -> None:
     make_run(tmp_path, batch=32)
     make_run(tmp_path, batch=2)
-    with pytest.raises(
-        ConfigError, match="no runs for lr_fig yet; make them with python -m normbench -m experiment=lr_f"
-    ):
+    with pytest.raises(ConfigError, match="no runs for lr_fig yet; make them with normbench -m experiment=lr_f"):
         draw(tmp_path)

@@ -82,9 +82,7 @@ NEED_RUNS = [
 
 @pytest.mark.parametrize("name", NEED_RUNS)
 def test_a_figure_with_nothing_to_draw_says_which_runs_to_make(name: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"no runs for {name} yet; make them with python -m normbench -m experiment={name}"
-    ):
+    with pytest.raises(ConfigError, match=f"no runs for {name} yet; make them with normbench -m experiment={name}"):
         FIGURES[name](collected.no_runs())
 
 

@@ -29,7 +29,7 @@ def test_an_experiment_composes_on_the_embedded_digits_and_opens_with_its_comman
 
     text = (paths.conf() / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert text[0] == "# @package _global_"
-    assert text[1].startswith(f"# python -m normbench -m experiment={name}")
+    assert text[1].startswith(f"# normbench -m experiment={name}")
     swept = experiments.read(name).swept
     few = [f"{key}={values[0]},{values[-1]}" for key, values in swept.items() if len(values) > 2 and key != "norm"]
     assert runs_of([f"experiment={name}", "data=digits", *few])
@@ -86,9 +86,7 @@ def test_missing_cells_are_counted_by_what_is_swept(make_run: Any, tmp_path: Pat
     assert "cbn window=4" not in lacking
     assert "cbn window=8 (1 unfinished)" in lacking
     assert {"cbn_naive window=4", "bn at 64"} <= set(lacking)
-    assert experiments.commands("cbn_window", ["data=digits"]) == [
-        "python -m normbench -m experiment=cbn_window data=digits"
-    ]
+    assert experiments.commands("cbn_window", ["data=digits"]) == ["normbench -m experiment=cbn_window data=digits"]
 
 
 def test_a_further_size_joins_the_grid_where_every_norm_has_all_its_seeds(make_run: Any, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_missing_cells_are_named_with_the_command_and_the_rest_is_drawn(
     figures.main(["gn_fig1", "data=digits", "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert "missing: bn at 16/8/4, bn at 2 (1 of 2 seeds, 1 unfinished), gn at 32/16/8/4/2" in printed
-    assert "fill it: python -m normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8" in printed
+    assert "fill it: normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8" in printed
     assert (tmp_path / "out" / "gn_fig1.png").stat().st_size > 10_000
 
 
@@ -128,9 +128,7 @@ def test_without_runs_the_papers_curve_stands_alone(tmp_path: Path) -> None:
         "BN, Wu & He 2018",
         "GN, Wu & He 2018",
     ]
-    with pytest.raises(
-        ConfigError, match="no runs on data=digits yet; make them with python -m normbench -m experiment"
-    ):
+    with pytest.raises(ConfigError, match="no runs on data=digits yet; make them with normbench -m experiment"):
         demo(collected.no_runs())
 
 

@@ -335,7 +335,7 @@ def test_the_report_has_reference_runs_with_their_curve_command_and_versions(
     report.main(["--with-reference", "--runs", str(tmp_path / "runs"), "--out", str(out)])
     text = out.read_text()
     assert text.count('class="curve"') == 9
-    assert text.count("python -m normbench norm=bn batch=2</pre>") == 8
+    assert text.count("normbench norm=bn batch=2</pre>") == 8
     assert "versions.torch: 2.11.0" in text
     assert "recipe.epochs: 15" in text
     assert text.count('frn2 <span class="soft">(yours)</span>') >= 1

@@ -148,7 +148,7 @@ def test_a_run_adds_few_bytes_and_little_time(make_run: Any, tmp_path: Path) -> 
 
 def test_every_run_has_its_curve_config_environment_and_command(text: str) -> None:
     assert len(Elements(text).runs()) == 9
-    for part in ("python -m normbench batch=2 seed=1 norm=bn", "commit</dt><dd>abc1234", "device: a CPU"):
+    for part in ("normbench batch=2 seed=1 norm=bn", "commit</dt><dd>abc1234", "device: a CPU"):
         assert part in text
     assert "recipe:\n  name: digits\n  epochs: 15\n" in text
     assert text.count('class="curve"') == 7  # the one that failed has no epoch, the one that diverged no error
@@ -165,7 +165,7 @@ def test_the_coverage_and_what_is_missing_are_said(make_run: Any, tmp_path: Path
     assert '<span class="diverged">1 diverged</span>' in text
     assert "digits, cifar_resnet8, fixed_sgd, sgd batch 64" in text
     assert "empty folder" in text
-    assert "fill it: <code>python -m normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8</code>" in text
+    assert "fill it: <code>normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8</code>" in text
 
 
 @pytest.mark.usefixtures("one_figure")

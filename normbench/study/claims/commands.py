@@ -50,7 +50,7 @@ def commands(cells: Iterable[Cell], seeds: Sequence[int], common: Common, also: 
         for typed in _swept(_swept(runs, "batch"), "norm"):
             words = [f"{key}={value}" for key, value in typed.items()]
             swept = f"seed={','.join(map(str, seeds))}"
-            lines.append(shlex.join(["python", "-m", "normbench", "-m", *common.typed(own_protocol), *words, swept]))
+            lines.append(shlex.join(["normbench", "-m", *common.typed(own_protocol), *words, swept]))
     return lines
 
 

@@ -23,10 +23,10 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False, shee
     """Error against training images per second (left) and against memory (right),
     a point a norm.
 
-    profile: the table of speed and memory that `python -m normbench.profile` writes. Raises
+    profile: the table of speed and memory that `normbench profile` writes. Raises
     ConfigError where there is none, or no norm in it has runs of the same data, network and batch.
     """
-    measure = f"python -m normbench.profile norm={','.join(experiments.read('cost').norms)} batch=2"
+    measure = f"normbench profile norm={','.join(experiments.read('cost').norms)} batch=2"
     if not profile.is_file():
         raise ConfigError(f"no {profile} yet; measure speed and memory with {measure}")
     own, remarks = chosen(runs, "cost", any_norm=True, strict=strict)

@@ -112,7 +112,7 @@ def _read(folder: str | Path, with_reference: bool, with_epochs: bool) -> Collec
     if root.is_dir():
         found, problems = _below(root, with_epochs)
     elif not with_reference or root != DEFAULT:
-        raise ConfigError(f"no folder {root}; make runs with python -m normbench, or point --runs at theirs")
+        raise ConfigError(f"no folder {root}; make runs with normbench, or point --runs at theirs")
     if with_reference:
         found = reference.beside(found, with_epochs)
     table = _table_of_runs([row for row, _ in found])

@@ -121,7 +121,7 @@ def grid(name: str, runs: pd.DataFrame) -> Grid:
 
 def commands(name: str, settings: list[str] | None = None) -> list[str]:
     """What trains the runs that a figure or table lacks; a sweep skips those that are done."""
-    return [" ".join(["python -m normbench -m", f"experiment={name}", *map(shlex.quote, settings or [])])]
+    return [" ".join(["normbench -m", f"experiment={name}", *map(shlex.quote, settings or [])])]
 
 
 def none_yet(name: str) -> ConfigError:

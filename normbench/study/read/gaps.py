@@ -75,4 +75,4 @@ def _command_of(path: str) -> list[str]:
 def _command(overrides: tuple[str, ...], batches: list[int | None], seeds: tuple[int, ...]) -> str:
     sizes = [str(batch) for batch in batches if batch is not None]
     swept = [*([f"batch={','.join(sizes)}"] if sizes else []), f"seed={','.join(map(str, seeds))}"]
-    return shlex.join(["python", "-m", "normbench", "-m", *overrides, *swept])
+    return shlex.join(["normbench", "-m", *overrides, *swept])

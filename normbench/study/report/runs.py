@@ -113,7 +113,7 @@ def _described(path: str) -> tuple[dict[str, Any], dict[str, Any], str]:
     line = reference.line(path)
     config = {name: line.row[name] for name in line.row if science.is_field(name)}
     env: dict[str, Any] = {name: text for name, text in line.about.items() if text}
-    env["command"] = ["python", "-m", "normbench", *shlex.split(line.about["command"])]
+    env["command"] = ["normbench", *shlex.split(line.about["command"])]
     return config, env, ""
 
 

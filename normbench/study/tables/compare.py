@@ -57,7 +57,7 @@ def compare(runs: pd.DataFrame, typed: Sequence[str], strict: bool = False) -> T
     ]
     rows = [row for row in rows if any(row.errors)]
     if not rows:
-        raise ConfigError(f"no finished run of either setting of {' '.join(typed)}; see python -m normbench.collect")
+        raise ConfigError(f"no finished run of either setting of {' '.join(typed)}; see normbench collect")
     fill = _fill(rows, shared)
     asked = [cell for row in rows for cell in row.cells]
     heads = [f"{key}={value}" for value in words[key]]
