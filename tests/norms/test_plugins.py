@@ -1,4 +1,4 @@
-"""Norms of installed packages: the README's example, taken from its text, and what goes wrong is one line.
+"""Norms of installed packages: the example of docs/adding.md, taken from its text, and what goes wrong is one line.
 
 Nothing is installed: a folder with a package and its .dist-info on PYTHONPATH is what pip would have left.
 """
@@ -16,14 +16,14 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+PAGE, README = ROOT / "docs" / "adding.md", ROOT / "README.md"
 
 
 def example() -> dict[str, str]:
-    """The files of the README's example package: each code block that opens with `# <file>` of it."""
-    blocks = re.findall(r"```\w+\n# (tinynorm/\S+|pyproject\.toml)\n(.*?)```", README.read_text(), re.DOTALL)
-    assert {name for name, _ in blocks} == {"tinynorm/__init__.py", "tinynorm/rms.yaml", "pyproject.toml"}
-    return dict(blocks)
+    """The files of the example package: each code block that opens with `# <file>` of it."""
+    blocks = re.findall(r"```\w+\n# tinynorm/(\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert {name for name, _ in blocks} == {"__init__.py", "rms.yaml", "pyproject.toml"}
+    return {name if name == "pyproject.toml" else f"tinynorm/{name}": text for name, text in blocks}
 
 
 def yaml(name: str) -> str:
@@ -38,21 +38,22 @@ def tinynorm(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_readme_example_is_a_batch_norm_of_fifteen_lines() -> None:
+def test_the_example_is_a_batch_norm_of_fifteen_lines_and_the_readme_has_it() -> None:
     text = example()["tinynorm/__init__.py"]
     body = [line for line in text.splitlines() if line.strip() and "import" not in line]
     assert len(body) <= 15
     assert "(RunningNorm)" in text
+    assert f"```python\n# tinynorm/__init__.py\n{text}```" in README.read_text()
 
 
-def test_the_readme_example_keeps_the_contract(tinynorm: Path) -> None:
+def test_the_example_keeps_the_contract(tinynorm: Path) -> None:
     shown = code(
         tinynorm, "from normbench.testing import check_norm; r = check_norm('rms'); print(r); assert r.ok, str(r)"
     )
     assert "rms: all checks passed" in shown
 
 
-def test_the_readme_example_trains_and_is_listed(tinynorm: Path) -> None:
+def test_the_example_trains_and_is_listed(tinynorm: Path) -> None:
     run = ["norm=rms", "norm.eps=1e-3", "data.train_size=256", "recipe.epochs=1", "sgd_batch=32", "batch=8"]
     done = python(tinynorm, "-m", "normbench", *run, "model.options.width=4", "out=runs")
     assert done.returncode == 0, done.stderr
