@@ -4,6 +4,7 @@ Ray says where and when a task runs. Of Ray this uses init, put, remote, wait, g
 shutdown; it is an extra, so it is imported only where a sweep starts.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -43,6 +44,13 @@ class _Sweep:
     folder: Path
     environment: dict[str, str]
     singletons: dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A cell that was stopped; line: where."""
+
+    line: str
 
 
 class RayLauncher(Launcher):
@@ -119,7 +127,7 @@ def _ended(task: Any, typed: Sequence[str]) -> JobReturn:
 
     ended = JobReturn(overrides=typed, status=JobStatus.COMPLETED)
     try:
-        ended.return_value = ray.get(task)
+        ended.return_value = _said(ray.get(task))
     except ray.exceptions.RayError as e:
         print(f"FAILED {' '.join(typed)}: {one_line(getattr(e, 'cause', None) or e)}", file=sys.stderr, flush=True)
         ended.return_value = "failed"
@@ -134,13 +142,24 @@ def _cancel(tasks: list[Any]) -> None:
         ray.cancel(task)
     over = time.monotonic() + PATIENCE_SECONDS
     while tasks and time.monotonic() < over:
-        _, tasks = ray.wait(tasks, timeout=POLL_SECONDS)
+        ended, tasks = ray.wait(tasks, timeout=POLL_SECONDS)
+        for task in ended:
+            with contextlib.suppress(ray.exceptions.RayError):  # what had not begun, or is lost
+                _said(ray.get(task))
+
+
+def _said(result: str | _Cut) -> str:
+    """What became of a cell; of one that was stopped, where, which it could not say in time itself."""
+    if isinstance(result, _Cut):
+        print(result.line, file=sys.stderr, flush=True)
+        return "cut"
+    return result
 
 
 # ------------------------------------------------------------ in a process of Ray's
 
 
-def _train(sweep: _Sweep, number: int, typed: list[str]) -> str:
+def _train(sweep: _Sweep, number: int, typed: list[str]) -> str | _Cut:
     """Trains one cell; what became of it."""
     os.chdir(sweep.folder)
     os.environ.update(sweep.environment)
@@ -160,6 +179,5 @@ def _train(sweep: _Sweep, number: int, typed: list[str]) -> str:
                 hydra_context=sweep.context,
             )
         except stopping.Stopped as e:
-            print(e.line, file=sys.stderr, flush=True)
-            return "cut"
+            return _Cut(e.line)
     return str(ended.return_value)

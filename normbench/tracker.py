@@ -72,6 +72,8 @@ class Quiet(NoTracker):
 class WandbTracker(NoTracker):
     """One W&B run for each run folder, under the same id whenever it is resumed."""
 
+    offline_is_said = False  # by this process: once is enough for a sweep
+
     def __init__(self, run: Run, folder: Path) -> None:
         import wandb
 
@@ -100,15 +102,18 @@ class WandbTracker(NoTracker):
         except Exception as e:
             if mode != "online":
                 raise
-            print(f"wandb: {first_line(e)}; this process tracks offline from here on", flush=True)
+            sync = f"wandb sync {self._folder}/wandb/offline-run-* sends it later"
+            print(f"wandb: {first_line(e)}; {sync}; this process tracks offline from here on", flush=True)
+            WandbTracker.offline_is_said = True
             # or every run of a sweep would wait for the server
             os.environ["WANDB_MODE"] = "offline"
             wandb.teardown()  # the client's own process still holds the id
-            run, mode = wandb.init(mode="offline", **wanted), "offline"
+            return wandb.init(mode="offline", **wanted)
         if mode == "online":
             print(f"wandb: {run.url}", flush=True)
-        if mode == "offline":
-            print(f"wandb: offline; wandb sync {Path(run.dir).parent} sends it", flush=True)
+        if mode == "offline" and not WandbTracker.offline_is_said:
+            print(f"wandb: offline; wandb sync {self._folder}/wandb/offline-run-* sends it", flush=True)
+            WandbTracker.offline_is_said = True
         return run
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:

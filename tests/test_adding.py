@@ -78,7 +78,7 @@ def test_they_are_planned_listed_and_checked_without_being_imported(site: Path) 
     ).splitlines()
     assert shown[0] == "['stripes', 'stripes', 'digits', 'digits'] 2"  # a tracker does not fork a run
     assert shown[1] == "cifar_resnet8 32"
-    assert any(line.startswith("steps: 120 left of 120") for line in shown)  # 15 epochs x 256 / 32
+    assert any(line.startswith("steps: 160 left of 160") for line in shown)  # 20 epochs x 256 / 32
     for line, said in zip(
         shown[-12:],
         [

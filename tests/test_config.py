@@ -69,7 +69,7 @@ def test_order_defaults_and_hardware_do_not_fork_a_run() -> None:
     plain = run_of(["batch=8", "seed=1"]).identity
     for same in (
         ["seed=1", "batch=8"],
-        ["batch=8", "seed=1", "norm=bn", "recipe.lr=0.1", "norm.eps=0.00001", "model.options.width=16"],
+        ["batch=8", "seed=1", "norm=bn", "recipe.lr=0.2", "norm.eps=0.00001", "model.options.width=16"],
         ["batch=8", "seed=1", "device=cpu", "tracker=wandb", "threads=1", "channels_last=true", "out=elsewhere"],
         ["batch=8", "seed=1", "workers=8"],
     ):

@@ -70,7 +70,7 @@ def commands_of(lines: list[str]) -> list[list[str]]:
     """The overrides of the cell-by-cell commands."""
     alone = lines[lines.index("or cell by cell:") + 1 :]
     assert all(line.startswith("normbench ") for line in alone)
-    return [shlex.split(line)[3:] for line in alone]
+    return [shlex.split(line)[1:] for line in alone]
 
 
 def run_dry(*typed: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -88,19 +88,19 @@ def test_states_and_hours_are_those_computed_by_hand(capsys: pytest.CaptureFixtu
         row("bn", 8, train=4, infer=32),  # 2,250 s
         row("gn", 4, train=0.5, infer=4),  # 18,000 s
     )
-    leave(["norm=bn", "batch=2"], 15, result={"status": "done"})
+    leave(["norm=bn", "batch=2"], 20, result={"status": "done"})
     leave(["norm=bn", "batch=4"], 5)
     leave(["norm=bn", "batch=8"], 3, error={"error": "no space left"})
     lines = shown(capsys, "-m", *GRID)
     assert rows_of(lines) == {
-        ("bn", "2", "0"): ["done", "15/15", "0", "0"],
-        ("bn", "4", "0"): ["cut", "5/15", "1,250", "12.5"],
-        ("bn", "8", "0"): ["failed", "3/15", "1,500", "7.50"],
-        ("gn", "any", "0"): ["missing", "0/15", "1,875", "75.0"],
+        ("bn", "2", "0"): ["done", "20/20", "0", "0"],
+        ("bn", "4", "0"): ["cut", "5/20", "1,875", "18.8"],
+        ("bn", "8", "0"): ["failed", "3/20", "2,125", "10.6"],
+        ("gn", "any", "0"): ["missing", "0/20", "2,500", "100.0"],
     }
     assert "cells: 4, 1 done  1 cut  1 failed  1 missing" in lines
-    assert "steps: 4,625 left of 7,500" in lines
-    assert "device-hours on A100: 95.0 still to pay of 140.6" in lines
+    assert "steps: 6,500 left of 10,000" in lines
+    assert "device-hours on A100: 129.4 still to pay of 187.5" in lines
     assert not any("not measured" in line for line in lines)
     whole = lines.index("to start it, or continue it:") + 1
     assert lines[whole] == "normbench -m norm=bn,gn batch=2,4,8"
@@ -113,26 +113,26 @@ def test_what_diverged_is_paid_and_what_runs_is_not_started_twice(capsys: pytest
     folder = leave(["norm=bn", "batch=4"], 5)
     with records.hold(folder):
         lines = shown(capsys, "-m", "norm=bn", "batch=2,4")
-    assert rows_of(lines)[("bn", "2", "0")] == ["diverged", "4/15", "0", "0"]
-    assert rows_of(lines)[("bn", "4", "0")] == ["running", "5/15", "1,250", "12.5"]
+    assert rows_of(lines)[("bn", "2", "0")] == ["diverged", "4/20", "0", "0"]
+    assert rows_of(lines)[("bn", "4", "0")] == ["running", "5/20", "1,875", "18.8"]
     assert lines[-1] == "nothing to start: 1 running"
 
 
 def test_epochs_count_as_done_only_where_a_rerun_would_keep_them(capsys: pytest.CaptureFixture[str]) -> None:
     (leave(["batch=4"], 5) / "checkpoint.pt").unlink()
-    leave(["batch=8"], 15, result={"status": "done"})
-    assert rows_of(shown(capsys, "batch=4"))[("bn", "4", "0")][:3] == ["cut", "0/15", "1,875"]
+    leave(["batch=8"], 20, result={"status": "done"})
+    assert rows_of(shown(capsys, "batch=4"))[("bn", "4", "0")][:3] == ["cut", "0/20", "2,500"]
     assert shown(capsys, "batch=8")[-1] == "nothing to start: all is finished"
     anew = shown(capsys, "batch=8", "overwrite=true")
-    assert rows_of(anew)[("bn", "8", "0")][:3] == ["done", "0/15", "1,875"]
+    assert rows_of(anew)[("bn", "8", "0")][:3] == ["done", "0/20", "2,500"]
     assert anew[-1] == "normbench batch=8 overwrite=true"
 
 
 def test_each_seed_is_paid_and_a_batch_free_run_once(capsys: pytest.CaptureFixture[str]) -> None:
     profiled(row("bn", 2, 1, 8), row("gn", 8, 0.5, 4))
     lines = shown(capsys, "-m", "norm=bn,gn", "batch=2", "seed=0,1,2")
-    # 3 x 15 x (9,000 + 18,000) s
-    assert "device-hours on A100: 337.5 still to pay of 337.5" in lines
+    # 3 x 20 x (9,000 + 18,000) s
+    assert "device-hours on A100: 450.0 still to pay of 450.0" in lines
     per_worker = ["-m", "norm=gn", "batch=2,4", "protocol=per_worker", "workers=8"]
     assert list(rows_of(shown(capsys, *per_worker))) == [("gn", "2", "0"), ("gn", "4", "0")]
 
@@ -184,9 +184,9 @@ def test_the_machine_measured_last_is_used_alone_and_named(capsys: pytest.Captur
     cpu = {"device": "cpu", "threads": 2, "date": "2026-11-02"}
     profiled(row("bn", 2, 1, 8, **cpu), row("bn", 2, 100, 100), row("bn", 4, 100, 100))
     lines = shown(capsys, "-m", "norm=bn", "batch=2,4")
-    assert rows_of(lines)[("bn", "2", "0")][3] == "37.5"
+    assert rows_of(lines)[("bn", "2", "0")][3] == "50.0"
     assert rows_of(lines)[("bn", "4", "0")][3] == "-"
-    assert "device-hours on cpu, 2 threads: 37.5 still to pay of 37.5, for the 1 of 2 cells that are measured" in lines
+    assert "device-hours on cpu, 2 threads: 50.0 still to pay of 50.0, for the 1 of 2 cells that are measured" in lines
 
 
 def test_one_command_measures_what_no_row_has(capsys: pytest.CaptureFixture[str]) -> None:

@@ -208,7 +208,7 @@ def test_no_layer_moves_its_state_while_it_is_frozen(norm: str, trained: Callabl
 
 @pytest.mark.parametrize("stats", ["worker0", "precise"])
 def test_statistics_of_the_last_evaluation_before_the_switch_stay(stats: str, tiny: list[str]) -> None:
-    options = [f"eval_stats={stats}", "precise_images=64", "recipe.milestones=[1]"]
+    options = [f"eval_stats={stats}", "precise_images=64", "recipe.schedule=step", "recipe.milestones=[1]"]
     two, three = (
         normbench.run([*tiny, *options, f"recipe.epochs={epochs}", *more])
         for epochs, more in ((2, []), (3, ["recipe.freeze_from=0.6"]))

@@ -77,7 +77,7 @@ def test_it_trains_with_the_network_recipe_and_sgd_batch_that_its_yaml_names() -
 
 def test_it_is_planned_and_offered_in_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._guarded(["-m", "data=stripes", "norm=bn,gn", "batch=4", "--dry"]) == 0
-    assert "steps: 60 left of 60" in capsys.readouterr().out  # 2 runs x 15 epochs x 2 steps
+    assert "steps: 80 left of 80" in capsys.readouterr().out  # 2 runs x 20 epochs x 2 steps
     with pytest.raises(
         ConfigError, match=r"did you mean stripes\?\); one of cifar10, cifar100, digits, folder, imagenet, stripes"
     ):

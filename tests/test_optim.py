@@ -252,7 +252,10 @@ def test_what_is_off_leaves_the_identity_alone() -> None:
         ("recipe.optimizer=lbfgs", "no such choice"),
         ("recipe.optimizer=adamw recipe.momentum=0.8", "recipe.momentum and recipe.nesterov are those of"),
         ("recipe.optimizer_options.lr=3", "recipe.optimizer_options.lr is not for here"),
-        ("recipe.schedule_options.gamma=3", "for a schedule of torch's; recipe.schedule=step has milestones and decay"),
+        (
+            "recipe.schedule_options.gamma=3",
+            "for a schedule of torch's; recipe.schedule=linear has milestones and decay",
+        ),
         ("recipe.schedule=ReduceLROnPlateau", "recipe.schedule=ReduceLROnPlateau: no such choice"),
         ("recipe.clip_norm=0", "recipe.clip_norm must be above 0"),
         ("recipe.ema=1", "recipe.ema must be above 0 and below 1"),

@@ -186,6 +186,8 @@ def test_a_server_that_does_not_answer_is_one_line_and_an_offline_run(
     assert len(said) == 3, said
     assert said[0].startswith("wandb: ")
     assert said[0].endswith("; this process tracks offline from here on")
+    assert f"wandb sync {tmp_path}/0/wandb/offline-run-*" in said[0]
+    assert list((tmp_path / "0" / "wandb").glob("offline-run-*"))
     assert 3 <= float(said[1].split()[1]) < 15  # not the 100 s of the client's own patience
     assert float(said[2].split()[1]) < 3  # and the next run of a sweep does not ask again
     assert [history(segment) for segment in read_back(tmp_path)] == [[(1, 50.0)]] * 2

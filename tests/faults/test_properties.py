@@ -175,7 +175,7 @@ def test_runs_have_one_identity_just_where_their_science_is_one(one: dict[str, A
 
 
 TYPED = {"norm": ["bn", "brn", "mabn"], "batch": ["2", "8"], "seed": ["0", "3"], "device": ["cpu", "auto"]}
-TYPED |= {"recipe.lr": ["0.1", "1e-1", "0.3"], "norm.eps": ["1e-5", "0.001"], "recipe.nesterov": ["false", "true"]}
+TYPED |= {"recipe.lr": ["0.2", "2e-1", "0.3"], "norm.eps": ["1e-5", "0.001"], "recipe.nesterov": ["false", "true"]}
 SAME = {"1e-1": "0.1", "cpu": "auto"}  # two ways to one run
 
 
