@@ -14,6 +14,7 @@ import torch
 import torch.distributed as c10d
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from killing import same
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -121,16 +122,6 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in records.read_rows(folder)]
 
 
-def _same_tensors(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same_tensors(a[k], b[k]) for k in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(_same_tensors, a, b))
-    return bool(a == b)
-
-
 WATCHED = ["probe.layer=layer2.0.bn2", "probe.every=3", "eval_also=[precise,batch]", "recipe.freeze_from=0.6"]
 
 
@@ -161,7 +152,7 @@ def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, more: lis
     assert len(records.read_probes(folder)) == (3 * 64 // 3 if more else 0)
     ends = [torch.load(f / "checkpoint.pt", weights_only=True) for f in (cut_folder, folder)]
     for key in ("model", "optimizer", "rng", "epoch", "step", "images_seen"):
-        assert _same_tensors(ends[0][key], ends[1][key]), key
+        assert same(ends[0][key], ends[1][key]), key
     results = [records.read_json(f / "result.json") for f in (cut_folder, folder)]
     assert results[0]["top1_error_pct"] == results[1]["top1_error_pct"]
 
@@ -169,7 +160,7 @@ def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, more: lis
 def test_two_runs_of_one_config_are_bitwise_equal(tmp_path: Path, tiny: list[str]) -> None:
     paths = [normbench.run([*tiny[:-1], f"out={tmp_path / name}"]).path for name in ("a", "b")]
     states = [torch.load(p / "checkpoint.pt", weights_only=True)["model"] for p in paths]
-    assert _same_tensors(*states)
+    assert same(*states)
     assert _rows(paths[0]) == _rows(paths[1])
 
 
