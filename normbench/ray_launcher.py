@@ -149,7 +149,7 @@ def _cancel(tasks: list[Any]) -> None:
 
 
 def _said(result: str | _Cut) -> str:
-    """What became of a cell; of one that was stopped, where, which it could not say in time itself."""
+    """What became of a cell; of one that was stopped, where: it had no time to say so itself."""
     if isinstance(result, _Cut):
         print(result.line, file=sys.stderr, flush=True)
         return "cut"
