@@ -1,15 +1,17 @@
 """What stands where in a figure: its axes or halves, the legend above, the small print below."""
 
-import textwrap
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase  # without pyplot: no window, no global state
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 
 from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.style import SMALL_PRINT
 from normbench.study.read.text import as_label
+
+SMALL_PRINT_AT = 0.02  # of the figure's width, its margin to the left and to the right
 
 
 def new_axes(sheet: Sheet = PAPER, height: float = 2.5, page: bool = False) -> tuple[Figure, Axes]:
@@ -74,6 +76,19 @@ def _legend_width(labels: list[str], columns: int) -> float:
     return sum(0.48 + 0.054 * letters for letters in longest)
 
 
+def _wrapped(text: str, points: float) -> list[str]:
+    """The text in rows of at most so many points, as the small print is set."""
+    font, rows = FontProperties(size="small"), [""]
+    for word in text.split():
+        longer = f"{rows[-1]} {word}".lstrip()
+        width, _, _ = text_to_path.get_text_width_height_descent(longer, font, ismath=False)
+        if width > points and rows[-1]:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    return rows
+
+
 def finish(figure: Figure, sheet: Sheet, *said: str) -> None:
     """The last step of every figure: its small print, in lines that fit its width, and what the
     sheet asks for of all of it, the height and the thickness of lines.
@@ -82,10 +97,10 @@ def finish(figure: Figure, sheet: Sheet, *said: str) -> None:
     """
     lines = [as_label(line) for text in said for line in text.split("\n") if line.strip()]
     if lines:
-        letters = int(21 * figure.get_figwidth() / sheet.em)
-        wrapped = [row for line in lines for row in textwrap.wrap(line, letters)]
+        points = 72 * figure.get_figwidth() * (1 - 2 * SMALL_PRINT_AT)
+        wrapped = [row for line in lines for row in _wrapped(line, points)]
         figure.set_figheight(figure.get_figheight() + 0.105 * sheet.em * len(wrapped))
-        figure.supxlabel("\n".join(wrapped), x=0.02, ha="left", fontsize="small", color=SMALL_PRINT)
+        figure.supxlabel("\n".join(wrapped), x=SMALL_PRINT_AT, ha="left", fontsize="small", color=SMALL_PRINT)
     if sheet.height:
         figure.set_figheight(sheet.height)
     drawn = [line for axes in figure.axes for line in axes.lines]

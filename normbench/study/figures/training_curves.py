@@ -116,8 +116,9 @@ def _draw_panels(
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if not any(len(curve.epochs) for own in panels for curve in own.curves):
             ax.set_xlim(left=0)  # a paper's points may begin late
-        if place >= len(panels) - columns:
+        if place >= len(panels) - columns:  # the lowest of its column, in the last row or not
             ax.set_xlabel(x)
+            ax.tick_params(labelbottom=True)
     for spare in axes[len(panels) :]:
         spare.set_axis_off()
     return axes

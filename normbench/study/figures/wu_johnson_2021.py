@@ -55,7 +55,8 @@ def wj_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Dr
             figure, axes = layout.new_axes(sheet, 2.35)
             _draw(axes, found, beneath, batches, looks)
             of = setting.in_words(theirs if done.empty else done)
-        shown = [item for item in CURVES if found[item] or not len(done)]
+        drawn = {*theirs["item"]} if apart or done.empty else set()
+        shown = [item for item in CURVES if found[item] or item in drawn]
         handles = [lines.handle(looks[i], lines.seeds(CURVES[i][0], list(found[i].values()))) for i in shown]
         layout.legend(figure, sheet, handles, ncols=2 if apart else 1)
         citation = "" if apart else f"{'Grey: ' if means else ''}{published.CITATIONS['wu_johnson_2021']}."
