@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from normbench import plugins
+from normbench import facts, plugins
 from normbench.config import GROUPS, ConfigError
 from normbench.hints import first_line, nearest
 
@@ -64,7 +64,9 @@ def _no_such_choice(override: Override, error: MissingConfigException) -> str | 
     if key in plugins.GROUPS and value in plugins.offered(key):
         plugins.schema(value, key)  # raises: Hydra was not told of one without a sound yaml
     options = [o for o in error.options or [] if not o.startswith("for_")]
-    return f"{key}={value}: no such {key}{nearest(value, options)}; one of {', '.join(options)}"
+    way = facts.within_a_source(value) if key == "data" else None
+    said = f" ({way})" if way else nearest(value, options)
+    return f"{key}={value}: no such {key}{said}; one of {', '.join(options)}"
 
 
 def _no_such_key(key: str, overrides: list[str], keys: list[str]) -> str | None:

@@ -139,6 +139,12 @@ def check_name(source: str | None, name: str) -> None:
         raise ConfigError(f"data.name={name}: another data set has that name, and its curves; use one of your own")
 
 
+def within_a_source(name: str) -> str | None:
+    """How a data set that a source has, as SVHN of data=torchvision, is typed; None for others."""
+    found = ((source, one) for source in SOURCES for one in _stated(source).get("sets", {}))
+    return next((f"it is data={of} data.name={one}" for of, one in found if one.lower() == name.lower()), None)
+
+
 def _of_sources() -> set[str]:
     return {name for source in SOURCES for name in _stated(source).get("sets", {})}
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from normbench import command
 from normbench.config import ConfigError
 from normbench.hints import nearest
-from normbench.study.read import collected, experiments, origin, published, setting
+from normbench.study.read import collected, experiments, origin, overrides, published, setting
 from normbench.study.read.missing import in_short
 from normbench.study.read.selection import select
 
@@ -60,7 +60,7 @@ def make_all(
     runs = runs_at_hand(options, filters)
     for name in asked:
         made = make(name, runs)
-        of = _settings(made.of or setting.filters(runs), filters)
+        of = overrides.and_filters(made.of or setting.filters(runs), filters)
         say(name, made, [*experiments.commands(made.experiment, of), *made.fill])
 
 
@@ -116,9 +116,3 @@ def _as_text(title: str, numbers: pd.DataFrame, sentences: Collection[str]) -> T
     for at, row in zip(numbers.index, numbers.itertuples(index=False), strict=True):
         table.add_row(str(at), *map(str, row))
     return table
-
-
-def _settings(of: list[str], filters: list[str]) -> list[str]:
-    """The filters, and the data and network where no filter says them."""
-    said = {text.partition("=")[0] for text in filters}
-    return [*filters, *(text for text in of if text.partition("=")[0] not in said)]

@@ -284,3 +284,8 @@ def test_what_torchvision_does_not_have_is_one_line(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=said):
         run_of(["data=torchvision", *typed])
+
+
+def test_a_data_set_of_torchvisions_is_told_how_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._guarded(["data=svhn"]) == 1
+    assert "data=svhn: no such data (it is data=torchvision data.name=SVHN); one of" in capsys.readouterr().err

@@ -267,12 +267,13 @@ def test_what_is_printed_to_be_copied_is_quoted(
     lines = [line.removeprefix("fill it: ") for line in printed.splitlines() if "normbench" in line]
     assert len(lines) >= 3
     for line in lines:
-        assert "model=$(touch x)" in shlex.split(line), line
-        assert "'model=$(touch x)'" in line
+        typed = "model.name=$(touch x)" if "experiment=" in line else "model=$(touch x)"
+        assert typed in shlex.split(line), line
+        assert f"'{typed}'" in line
     runs = collected.runs(tmp_path / "runs")[0]
     made = [item for item in items.figures(runs, tmp_path / "none")[0] if item.commands]
     assert made
-    assert all("'model=$(touch x)'" in command for item in made for command in item.commands)
+    assert all("=$(touch x)'" in command for item in made for command in item.commands)
     make_run(tmp_path / "runs", batch=2)
     make_run(tmp_path / "runs", batch=4)
     (remark,) = FIGURES["gn_fig1"](collected.runs(tmp_path / "runs")[0]).remarks

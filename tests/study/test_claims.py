@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filling import finished
 
 from normbench import paths, records, tables
 from normbench.compose import runs_of
@@ -205,20 +206,6 @@ def test_without_runs_there_is_one_line_that_says_what_to_type(tmp_path: Path) -
 
 
 # ---------------------------------------------------------------------------- what trains the rest
-
-
-def finished(root: Path, overrides: list[str], error: float = 5.0) -> None:
-    """The folders of runs that these overrides make, as if they had been trained."""
-    for run in runs_of(overrides, files=False):
-        folder = root / run.folder.relative_to(run.out)
-        if folder.exists():  # one cell may be another under this protocol
-            continue
-        folder.mkdir(parents=True)
-        records.write_config(folder, run.description())
-        row = {f"top1_error_pct_{stats}": error for stats in run.eval_also or ()}
-        records.append_row(folder, {"epoch": 1, "images_seen": 8000, "top1_error_pct": error, **row})
-        metric = {"median_last5": error, "final": error}
-        records.write_json(folder / "result.json", {"status": "done", "top1_error_pct": metric, "epochs": 1})
 
 
 SETTINGS = [

@@ -238,7 +238,9 @@ def test_missing_prints_the_commands_that_fill_the_grid(
     collect.main(["--missing", "norm=bn", "batch=4", "--runs", str(tmp_path)])
     assert capsys.readouterr().out.splitlines()[-1] == "nothing is missing"
     collect.main(["--missing", "gn_fig1", "data=digits", "--runs", str(tmp_path)])
-    assert capsys.readouterr().out.splitlines()[-1] == "normbench -m experiment=gn_fig1 data=digits"
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("normbench -m experiment=gn_fig1 data=digits model=cifar_resnet8 ")
+    assert "recipe.epochs=15" in line.split()  # what these runs have, and data=digits does not bring along
     assert not (tmp_path / "collected.csv").exists()
 
 

@@ -13,7 +13,7 @@ from normbench.study.figures import layout, lines, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import looks_of
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import experiments, origin, setting, stats
+from normbench.study.read import experiments, origin, overrides, setting, stats
 from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
@@ -50,7 +50,7 @@ def all_norms(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) ->
         axes.set_xlabel("batch size (images per worker)")
         said = [setting.in_words(own), _notes(cells, free), lines.missing_text(lacking), origin.in_words(own)]
         layout.finish(figure, sheet, *said)
-    return Drawing(figure, cells, lacking, remarks, of=setting.filters(own))
+    return Drawing(figure, cells, lacking, remarks, of=overrides.beside("all_norms", own))
 
 
 def _draw_map(axes: Axes, at: Found, order: list[str], batches: list[int]) -> None:

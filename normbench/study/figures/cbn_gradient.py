@@ -15,7 +15,7 @@ from normbench.study.figures import error_vs_option, layout, lines, scales, styl
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import experiments, origin, probes, setting, stats
+from normbench.study.read import experiments, origin, overrides, probes, setting, stats
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
@@ -52,7 +52,7 @@ def cbn_gradient(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER)
         layout.legend(figure, sheet, handles)
         layout.finish(figure, sheet, *_notes(own, inside, batches[0], lacking))
     numbers = _numbers(found, kinds)
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=overrides.beside("cbn_gradient", own))
 
 
 def _looks() -> dict[str, Look]:

@@ -11,7 +11,7 @@ from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import experiments, origin, setting, stats
+from normbench.study.read import experiments, origin, overrides, setting, stats
 from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
 
@@ -57,7 +57,7 @@ def cost(runs: pd.DataFrame, profile: Path = PROFILE, strict: bool = False, shee
         said = [lines.spread_text(summaries, axes[0].get_yscale() == "log"), lines.missing_text(lacking)]
         layout.finish(figure, sheet, text, *said, origin.in_words(own))
     table = pd.DataFrame([_numbers(row) for row in rows]).set_index("norm")
-    fill, of = [measure] if lacking else [], setting.filters(own)
+    fill, of = [measure] if lacking else [], overrides.beside("cost", own)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, fill=fill, of=of)
 
 

@@ -8,7 +8,7 @@ from normbench.config import ConfigError
 from normbench.study.figures import error_vs_batch
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import experiments
+from normbench.study.read import experiments, overrides
 from normbench.study.read.belonging import belonging, is_of, without_variants
 from normbench.study.read.origin import is_yours
 from normbench.study.read.selection import largest_alike
@@ -36,4 +36,4 @@ def demo(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Draw
         shown = belonging(shown, "demo", any_norm=True)[0]
     chosen, more = largest_alike(shown, strict=strict)
     drawing = error_vs_batch.draw(chosen, experiments.grid("demo", chosen), sheet=sheet)
-    return replace(drawing, remarks=[*remarks, *more])
+    return replace(drawing, remarks=[*remarks, *more], of=overrides.beside("demo", chosen))

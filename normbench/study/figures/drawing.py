@@ -18,4 +18,4 @@ class Drawing:
     remarks: list[str] = field(default_factory=list)  # what else a reader has to know
     numbers: pd.DataFrame | None = None  # what is drawn, as text to print
     fill: list[str] = field(default_factory=list)  # further commands that make what is missing
-    of: list[str] = field(default_factory=list)  # data and network of the runs in it, as filters
+    of: list[str] = field(default_factory=list)  # what the runs in it are of, as it is typed

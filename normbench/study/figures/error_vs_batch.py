@@ -49,7 +49,7 @@ def draw(
         notes = _notes(cells, [] if theirs is not None and not cells else lacking, beneath, axes)
         layout.finish(figure, sheet, *_paragraphs([of, *notes, origin.in_words(runs)], apart))
     numbers = _numbers(cells, grid, origin.marks(runs))
-    return Drawing(figure, cells, lacking, numbers=numbers, of=setting.filters(runs))
+    return Drawing(figure, cells, lacking, numbers=numbers)
 
 
 # ---------------------------------------------------------------------------- parts of the drawing

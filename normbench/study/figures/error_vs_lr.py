@@ -11,7 +11,7 @@ from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import LineStyle, Look, looks_of
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import experiments, origin, setting, stats
+from normbench.study.read import experiments, origin, overrides, setting, stats
 from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
@@ -56,7 +56,7 @@ def lr_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Dr
         layout.legend(figure, sheet, _handles(found, lines_of, usual), ncols=3)
         layout.finish(figure, sheet, *_notes(own, found, lacking, axes[0].get_yscale() == "log"))
     numbers = _numbers(found, norms, looks, usual)
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=overrides.beside("lr_fig", own))
 
 
 # ---------------------------------------------------------------------------- what is drawn

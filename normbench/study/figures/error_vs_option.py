@@ -9,7 +9,7 @@ from normbench.study.figures import layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look
 from normbench.study.figures.sheet import Sheet
-from normbench.study.read import experiments, origin, setting, stats
+from normbench.study.read import experiments, origin, overrides, setting, stats
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
 from normbench.study.read.stats import METRIC, Summary
@@ -49,7 +49,7 @@ def draw(
         layout.finish(figure, sheet, setting.in_words(own), *said, origin.in_words(own))
     table = pd.DataFrame({label: {f"{at:g}": stats.mean_sd(s) for at, s in line.items()} for _, label, line in found})
     table = table.reindex([f"{at:g}" for at in xs]).astype(object).fillna("missing").rename_axis(x.partition(" (")[0])
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, of=setting.filters(own))
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=table, of=overrides.beside(name, own))
 
 
 def by_option(runs: pd.DataFrame, option: str) -> dict[float, Summary]:

@@ -10,7 +10,7 @@ from normbench.study.figures.looks import Look, looks_of, shades
 from normbench.study.figures.reproduction import reproduce
 from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.training_curves import Apart, Curve, Panel, Points
-from normbench.study.read import collected, experiments, origin, probes, published, setting
+from normbench.study.read import collected, experiments, origin, overrides, probes, published, setting
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import METRIC
@@ -119,7 +119,7 @@ def gn_fig6(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> D
         layout.legend(figure, sheet, [lines.handle(look, look.name, marker=False) for look in looks], ncols=4)
         said = [setting.in_words(probed), probes.layer_in_words(probed), lines.missing_text(lacking)]
         layout.finish(figure, sheet, *said, origin.in_words(probed))
-    return Drawing(figure, missing=lacking, remarks=remarks, of=setting.filters(own))
+    return Drawing(figure, missing=lacking, remarks=remarks, of=overrides.beside("gn_fig6", own))
 
 
 # ---------------------------------------------------------------------------- Figures 4 and 5

@@ -9,7 +9,7 @@ from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, look_of
 from normbench.study.figures.reproduction import reproduce
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import origin, probes, setting
+from normbench.study.read import origin, overrides, probes, setting
 from normbench.study.read.missing import missing
 
 # Fields of a probe, and what the paper calls them; y is the layer's output before gamma and beta.
@@ -55,7 +55,7 @@ def mabn_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> 
         layout.legend(figure, sheet, handles[::-1], ncols=3)
         said = [f"{probes.layer_in_words(probed)} Channel 0 of worker 0.", lines.missing_text(lacking)]
         layout.finish(figure, sheet, setting.in_words(probed), *said, origin.in_words(probed))
-    of = setting.filters(own)
+    of = overrides.beside("mabn_fig", own)
     return Drawing(figure, missing=lacking, remarks=remarks, numbers=_spreads(probed, sizes), of=of)
 
 

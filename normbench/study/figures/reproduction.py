@@ -7,7 +7,7 @@ import pandas as pd
 from normbench.study.figures import error_vs_batch
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.sheet import Sheet
-from normbench.study.read import experiments, published, setting
+from normbench.study.read import experiments, overrides, published, setting
 from normbench.study.read.belonging import chosen
 
 
@@ -34,6 +34,5 @@ def reproduce(
     if own.empty and theirs.empty:
         raise experiments.none_yet(name)
     apart = apart or bool(len(own) and len(theirs) and setting.unlike_the_papers(own, theirs))
-    return replace(
-        error_vs_batch.draw(own, experiments.grid(name, own), theirs, apart, sheet), remarks=[*remarks, *unread]
-    )
+    drawing = error_vs_batch.draw(own, experiments.grid(name, own), theirs, apart, sheet)
+    return replace(drawing, remarks=[*remarks, *unread], of=overrides.beside(name, own))

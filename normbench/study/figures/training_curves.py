@@ -13,7 +13,7 @@ from normbench.study.figures import beside, layout, lines, scales, style
 from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look
 from normbench.study.figures.sheet import PAPER, Sheet
-from normbench.study.read import experiments, origin, setting
+from normbench.study.read import experiments, origin, overrides, setting
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import METRIC
 
@@ -85,7 +85,9 @@ def draw(
             "" if alone else lines.missing_text(lacking),
         ]
         layout.finish(figure, sheet, " ".join(filter(None, [*said, origin.in_words(own)])))
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x), of=setting.filters(own))
+    return Drawing(
+        figure, missing=lacking, remarks=remarks, numbers=_numbers(panels, x), of=overrides.beside(name, own)
+    )
 
 
 def grey(label: str) -> Line2D:

@@ -11,7 +11,7 @@ from normbench.study.figures.drawing import Drawing
 from normbench.study.figures.looks import Look, looks_of
 from normbench.study.figures.sheet import PAPER, Sheet
 from normbench.study.figures.training_curves import Curve, Panel
-from normbench.study.read import collected, experiments, origin, published, setting, stats
+from normbench.study.read import collected, experiments, origin, overrides, published, setting, stats
 from normbench.study.read.belonging import alike
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain
@@ -63,7 +63,7 @@ def wj_fig(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Dr
         said = [of, citation, lines.spread_text(means), "" if done.empty else lines.missing_text(lacking)]
         layout.finish(figure, sheet, *said, origin.in_words(done))
     numbers = _numbers(found, batches) if means else None
-    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=setting.filters(own))
+    return Drawing(figure, missing=lacking, remarks=remarks, numbers=numbers, of=overrides.beside("wj_fig", own))
 
 
 def wj_ema(runs: pd.DataFrame, strict: bool = False, sheet: Sheet = PAPER) -> Drawing:

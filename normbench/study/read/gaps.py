@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from normbench import records
-from normbench.study.read import experiments, reference, science
+from normbench.study.read import experiments, overrides, reference, science
+from normbench.study.read.belonging import chosen
 from normbench.study.read.missing import missing
 from normbench.study.read.selection import plain, setting_free
 
@@ -32,12 +33,17 @@ def of_grid(runs: pd.DataFrame) -> list[str]:
             seeds_at.setdefault((norm, batch), []).append(seed)
         for (norm, batch), seeds in seeds_at.items():
             sweeps.setdefault((_typed(like[like["norm"] == norm]), tuple(seeds)), []).append(batch)
-    return [_command(overrides, batches, seeds) for (overrides, seeds), batches in sweeps.items()]
+    return [_command(typed, batches, seeds) for (typed, seeds), batches in sweeps.items()]
 
 
-def of_experiments(runs: pd.DataFrame, names: list[str], settings: list[str]) -> list[str]:
+def of_experiments(runs: pd.DataFrame, names: list[str], filters: list[str]) -> list[str]:
     """The sweeps of experiments that are not complete; what is done they skip."""
-    return [line for name in names if missing(runs, name) for line in experiments.commands(name, settings)]
+    lines = []
+    for name in names:
+        own, _ = chosen(runs, name)
+        if missing(own, name):
+            lines += experiments.commands(name, overrides.and_filters(overrides.beside(name, own), filters))
+    return lines
 
 
 def _gaps(like: pd.DataFrame) -> list[Gap]:
@@ -72,7 +78,7 @@ def _command_of(path: str) -> list[str]:
         return []
 
 
-def _command(overrides: tuple[str, ...], batches: list[int | None], seeds: tuple[int, ...]) -> str:
+def _command(typed: tuple[str, ...], batches: list[int | None], seeds: tuple[int, ...]) -> str:
     sizes = [str(batch) for batch in batches if batch is not None]
     swept = [*([f"batch={','.join(sizes)}"] if sizes else []), f"seed={','.join(map(str, seeds))}"]
-    return shlex.join(["normbench", "-m", *overrides, *swept])
+    return shlex.join(["normbench", "-m", *typed, *swept])

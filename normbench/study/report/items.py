@@ -93,7 +93,7 @@ def _figure(name: str, data: str, model: str, drawing: Drawing, about: str, pref
         figure=figure_svg.inline(drawing.figure, prefix, f"{name}, {data}, {model}: {about}"),
         wide=drawing.figure.get_figwidth() > 1.2 * COLUMN_WIDTH,
         notes=_notes(drawing.remarks, drawing.missing),
-        commands=[*_commands(name, data, model), *drawing.fill] if drawing.missing else [],
+        commands=[*experiments.commands(name, drawing.of), *drawing.fill] if drawing.missing else [],
     )
 
 
@@ -111,10 +111,6 @@ def _table(data: str, model: str, table: Table) -> Item:
         sentences=table.sentences,
         fill=table.fill,
     )
-
-
-def _commands(name: str, data: str, model: str) -> list[str]:
-    return experiments.commands(name, [f"data={data}", f"model={model}"])
 
 
 def _notes(remarks: list[str], missing: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from normbench.study.read import origin, published, setting, stats
+from normbench.study.read import origin, overrides, published, setting, stats
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Summary
 from normbench.study.tables.row_text import row_text
@@ -77,4 +77,6 @@ def table(
             text.columns = pd.Index([f"{h}, {on[h.split()[-1]]}" if h.split()[-1] in on else h for h in text.columns])
     numbers = numbers.assign(**{"published data": dataset, "published model": network})
     caption = " ".join(filter(None, [caption, origin.in_words(own)]))
-    return Table(name, text, numbers, caption, experiment, missing(own, experiment), remarks, setting.filters(own))
+    return Table(
+        name, text, numbers, caption, experiment, missing(own, experiment), remarks, overrides.beside(experiment, own)
+    )

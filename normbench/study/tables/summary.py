@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from normbench.study.figures.looks import Look, looks_of
-from normbench.study.read import experiments, origin, setting, stats
+from normbench.study.read import experiments, origin, overrides, setting, stats
 from normbench.study.read.belonging import chosen, without_variants
 from normbench.study.read.missing import missing
 from normbench.study.read.stats import Cell
@@ -31,10 +31,8 @@ def summary(runs: pd.DataFrame, strict: bool = False) -> Table:
     caption = words + comparison.caption("mean", "small", "excess", "robustness", "critical")
     caption = " ".join(filter(None, [caption, origin.in_words(own)]))
     lacking = missing(own, "all_norms")
-    text = text.set_index("norm")
-    return Table(
-        "summary", text, numbers, caption, "all_norms", lacking, remarks, setting.filters(own), shown=_shown(text, batches)
-    )  # fmt: skip
+    text, of = text.set_index("norm"), overrides.beside("all_norms", own)
+    return Table("summary", text, numbers, caption, "all_norms", lacking, remarks, of, shown=_shown(text, batches))
 
 
 def _shown(text: pd.DataFrame, batches: list[int]) -> pd.DataFrame:
