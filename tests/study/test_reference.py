@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_read_back_runs_epochs_and_probes_are_those_of_their_folders(
     probes = {identity: records.read_probes(Path(path)) for identity, path in paths_of.items()}
     assert sum(map(bool, probes.values())) == 2
     assert {identity: reference.probes(f"reference:{identity}") for identity in paths_of} == probes
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(1, 1), (20, 20), (21, 11), (45, 15), (100, 20)])
+def test_of_many_probed_steps_some_stay_evenly_apart_and_the_last(
+    steps: int, kept: int, make_run: Any, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path, probe__layer="last", probe__every=1)
+    for step in range(1, steps + 1):
+        records.append_probe(folder, {"step": step})
+    found = [row["step"] for row in reference_files.whole(folder).probes]
+    assert (len(found), found[-1]) == (kept, steps)
+    assert len({after - before for before, after in itertools.pairwise(found)}) <= 1
 
 
 def test_a_line_says_where_its_numbers_come_from_and_names_no_machine(data: Path) -> None:

@@ -2,8 +2,8 @@
 
 runs.csv has a line for every finished run, under the names of the table of runs; a number stands
 there as Python writes it, so that it is read as the same double. The other two have a line for
-every run that has epochs or probes: its identity, and its rows as its folder has them. The same
-runs give the same bytes, wherever they lie.
+every run that has epochs or probes: its identity, and its rows as its folder has them, of the
+probed steps at most 20. The same runs give the same bytes, wherever they lie.
 """
 
 import csv
@@ -26,6 +26,7 @@ from normbench.study.read.stats import METRIC
 RUNS, EPOCHS, PROBES = FILES = "runs.csv", "epochs.jsonl.gz", "probes.jsonl.gz"
 WORDS = ("data", "model", "norm", "protocol", "identity", "experiment", "state")  # never numbers
 ABOUT = ("commit", "versions.normbench", "versions.torch", "versions.python", "device", "command")
+PROBED = 20  # steps of a run, of which a folder may have one a step
 LAST_EPOCHS = 5  # the median over them, as in the metric of record
 
 Rows = list[dict[str, Any]]
@@ -55,7 +56,13 @@ def whole(folder: Path) -> Whole:
     about = {"commit": env.get("commit"), "device": env.get("device"), "command": _science_command(env.get("command"))}
     about |= {f"versions.{name}": text for name, text in (versions if isinstance(versions, dict) else {}).items()}
     said = {name: str(about.get(name) or "") for name in ABOUT}
-    return Whole(Line(one_run.read_run(folder), said), one_run.read_rows(folder), records.read_probes(folder))
+    return Whole(Line(one_run.read_run(folder), said), one_run.read_rows(folder), _some(records.read_probes(folder)))
+
+
+def _some(probes: Rows) -> Rows:
+    """At most PROBED of the probed steps, as far apart as they can be alike, the last among them."""
+    apart = max(1, -(-len(probes) // PROBED))
+    return probes[(len(probes) - 1) % apart :: apart]
 
 
 def _science_command(typed: Any) -> str:
