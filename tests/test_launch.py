@@ -14,6 +14,7 @@ from normbench.launch import Allotment
 from normbench.runs import Run
 
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4", "device=cpu"]
+TINY += ["data.test_size=200"]
 
 
 @pytest.mark.parametrize(
