@@ -114,7 +114,7 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
 def test_evaluation_with_other_statistics_gives_their_value_and_leaves_no_trace(
     norm: str, trained: Callable[..., Any]
 ) -> None:
-    run, model, images = trained("worker0", f"norm={norm}", "precise_images=64")
+    run, model, images = trained("worker0", f"norm={norm}", "precise_images=64", "data.test_size=2500")
     own = {stats: replace(run, eval_stats=stats) for stats in ("precise", "batch")}
     before = {k: v.clone() for k, v in model.state_dict().items()}
     drawn = torch.get_rng_state()
