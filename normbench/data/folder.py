@@ -103,7 +103,7 @@ def _list(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_of(count: int, key: str, size: int | None, folder: Path) -> np.ndarray:
-    """Which of a folder's images are used; raises ConfigError where it has fewer than were asked for."""
+    """Which of a folder's images are used; raises ConfigError where it has too few."""
     if size is not None and size > count:
         raise ConfigError(f"{key}={size} is more than the {count} images of {folder}")
     return order.first_of(count, size)

@@ -53,7 +53,8 @@ def _positioned(module: nn.Module) -> PositionedDropout | None:
         return PositionedDropout(module.p, 2)
     # By name: torchvision takes a second to import, and timm need not be installed.
     kind = type(module).__name__
-    if kind == "StochasticDepth" and getattr(module, "mode", "") == "row":  # batch: one draw, equal on all ranks
+    # mode batch: one draw, equal on all ranks
+    if kind == "StochasticDepth" and getattr(module, "mode", "") == "row":
         return PositionedDropout(float(getattr(module, "p", 0.0)), 1)
     if kind == "DropPath":
         return PositionedDropout(
