@@ -32,8 +32,8 @@ from normbench.hints import nearest
 
 DEEPEST = 10_000  # layers that a cifar_resnet may have: each is built before the first step
 # the keys of data.* that every data set takes
-COMMON_OPTIONS = {"name", "source", "num_classes", "train_images", "train_size", "labels_per_batch", "augment"}
-COMMON_OPTIONS |= {"options", "facts", "files"}
+COMMON_OPTIONS = {"name", "source", "num_classes", "train_images", "train_size", "test_size", "labels_per_batch"}
+COMMON_OPTIONS |= {"augment", "options", "facts", "files"}
 
 
 def check(config: Config, norm_schema: dict[str, Any]) -> None:

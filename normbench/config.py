@@ -69,6 +69,7 @@ class Data:
     num_classes: int = key(MISSING, "counted in train/ where the data set is folders of classes")
     train_images: int | None = key(None, "how many there are, where that is known before reading them")
     train_size: int | None = key(None, "use only the first so many of a fixed permutation; null: all")
+    test_size: int | None = key(None, "the same of the test images")
     labels_per_batch: int | None = key(None, "k random labels in a worker's batch, batch/k images each; null: as drawn")
     augment: str = key("none", "crop_flip, inception, inception_color, or none")
     image_size: int | None = key(None, "side of the square that the network sees; null: as the data set has it")

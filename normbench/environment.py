@@ -6,11 +6,11 @@ No environment variables, which may hold secrets.
 import platform
 import subprocess
 import time
+from importlib.metadata import version
 from typing import Any
 
 import numpy
 import torch
-import torchvision
 from torch import nn
 
 from normbench.data import Images
@@ -35,7 +35,7 @@ def environment(device: torch.device, command: list[str], model: nn.Module, imag
             "normbench": VERSION,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),  # importing it takes a second
             "numpy": numpy.__version__,
         },
         "device": torch.cuda.get_device_name(device) if cuda else f"{platform.machine()} CPU",

@@ -69,7 +69,7 @@ def plan(composed: list[tuple[list[str], Run]]) -> tuple[list[PlannedRun], list[
 
 
 def _planned(overrides: list[str], run: Run, train_images: int, test_images: int) -> PlannedRun:
-    used = run.data.train_size or train_images
+    used, tested = run.data.train_size or train_images, run.data.test_size or test_images
     check_train_size(run, used)
     stats = [run.eval_stats, *(run.eval_also or [])]
     state, rows = records.state(run.folder), records.read_rows(run.folder)
@@ -80,7 +80,7 @@ def _planned(overrides: list[str], run: Run, train_images: int, test_images: int
         state=state,
         epochs_done=rows[-1]["epoch"] if rows and kept else 0,
         steps_per_epoch=run.steps_per_epoch(used),
-        evaluated_per_epoch=len(stats) * test_images + ("precise" in stats) * run.precise_images,
+        evaluated_per_epoch=len(stats) * tested + ("precise" in stats) * run.precise_images,
     )
 
 

@@ -23,6 +23,7 @@ KEYS: dict[str, tuple[float, float]] = {
     "data.seed": (0, SEEDS),
     "data.contrast": (0.001, 1),
     "data.train_size": (1, MOST),
+    "data.test_size": (1, MOST),
     "data.labels_per_batch": (1, MOST_IMAGES),
     "data.num_classes": (2, 1_000_000),
     "data.image_size": (1, 16_384),

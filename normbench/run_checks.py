@@ -17,11 +17,12 @@ MOST_KEPT = 4 << 30  # bytes of past batches in one layer
 
 def check_train_size(run: Run, train_images: int) -> None:
     """An epoch has at least one step. Asked again once a folder's images are counted."""
-    if run.data.train_images is not None and (run.data.train_size or 0) > run.data.train_images:
-        raise ConfigError(
-            f"data.train_size={run.data.train_size} is more than the {run.data.train_images} training images "
-            f"of {run.data.name}"
-        )
+    if run.data.train_images is not None:
+        test_images = facts.of_data(run.data).test_images
+        sizes = (("train", "training", run.data.train_images), ("test", "test", test_images))
+        for half, word, images in sizes:
+            if (size := getattr(run.data, f"{half}_size")) is not None and size > images:
+                raise ConfigError(f"data.{half}_size={size} is more than the {images} {word} images of {run.data.name}")
     if run.sgd_batch > train_images:
         raise ConfigError(
             f"sgd_batch={run.sgd_batch} (batch={run.batch} x workers={run.workers}) is larger than the "

@@ -17,5 +17,6 @@ if ! command -v slurmctld >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get
     slurmctld slurmd slurm-client munge >/dev/null || echo "Slurm could not be installed: its tests are skipped"
 fi
 
-export OMP_NUM_THREADS=1 # the tests run as many processes as there are cores
+export OMP_NUM_THREADS=1         # the tests run as many processes as there are cores
+export PYTHONDONTWRITEBYTECODE= # they start hundreds: only the first is to compile the package
 .venv/bin/python -m pytest -n auto --dist loadgroup "$@" # the tests that start a cluster run one after the other

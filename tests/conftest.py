@@ -4,23 +4,33 @@ for nothing outside.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for ranks.py, which test files share
+from forking import Server
+
 os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_CONSOLE="off")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = ["data.train_size=256", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=4"]
+TINY += ["data.test_size=200"]  # of 8,000, which would take longer than the training
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> list[str]:
     """Overrides of a run on 256 digits, recorded under tmp_path."""
     return [*TINY, f"out={tmp_path / 'runs'}"]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Starts launches in a moment."""
+    with Server() as started:
+        yield started
 
 
 @pytest.fixture

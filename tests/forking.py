@@ -1,7 +1,8 @@
 """A server that starts launches by fork, with everything imported already: a launch in a moment.
 
-The tests of kills would otherwise wait for imports alone. Run as a program it is the server: a
-line of JSON on stdin is a request, and one line on stdout is the answer.
+Each is a process with a group, output and exit code of its own, as `python -m normbench` is, less
+the seconds of its imports. Run as a program it is the server: a line of JSON on stdin is a request,
+and one line on stdout is the answer.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,7 @@ class Launch:
     server: "Server"
     pid: int
     log: Path
+    errors: Path  # the log, unless they were asked for apart
     code: int | None = None
 
     def poll(self) -> int | None:
@@ -43,7 +46,7 @@ class Launch:
         return code
 
     def said(self) -> str:
-        """What it has printed so far, on stdout and stderr."""
+        """What it has printed so far, on stdout, and on stderr unless that is apart."""
         return self.log.read_text()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -76,13 +79,24 @@ class Server:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: str, cwd: Path, **environment: str) -> Launch:
-        """Launches `normbench ARGUMENTS` there, with these variables besides."""
+    def start(self, *arguments: str, cwd: Path, apart: bool = False, **environment: str) -> Launch:
+        """Launches `normbench ARGUMENTS` there, with these variables besides.
+
+        apart: stderr has a file of its own, and a warning is an error, as under python -W error.
+        """
         self._count += 1
         log = Path(self._logs.name) / str(self._count)
-        log.touch()
-        request = {"arguments": arguments, "cwd": str(cwd), "log": str(log), "environment": environment}
-        return Launch(self, self.ask(request), log)
+        errors = log.with_suffix(".errors") if apart else log
+        for path in (log, errors):
+            path.touch()
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "strict": apart}
+        return Launch(self, self.ask({**request, "streams": [str(log), str(errors)]}), log, errors)
+
+    def run(self, *arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """The same, waited for: what subprocess.run would say of `python -W error -m normbench`."""
+        launch = self.start(*arguments, cwd=cwd, apart=True, **environment)
+        code = launch.wait()
+        return subprocess.CompletedProcess(arguments, code, launch.said(), launch.errors.read_text())
 
     def ranks(self, *arguments: str, cwd: Path, count: int = 2) -> list[Launch]:
         """The ranks of one launch, as torchrun would start them, less its own process."""
@@ -105,16 +119,14 @@ def _free_port() -> int:
 
 
 def _serve() -> None:
-    import sklearn.datasets
+    import preloaded
     import torch
-    import torchvision
 
-    from normbench import cli, environment, progress, tracker
-    from normbench.train import checkpoint, loop, network
+    from normbench import cli
 
+    assert preloaded.LOADED
+    sys.path.pop(0)  # this folder, which no launch would have
     torch.set_num_threads(1)
-    loaded = sklearn.datasets, torchvision, environment, progress, tracker, checkpoint, loop, network
-    assert all(loaded)
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
@@ -125,10 +137,12 @@ def _serve() -> None:
             if not answer:
                 with contextlib.suppress(OSError):
                     os.setpgid(0, 0)
-                said = os.open(request["log"], os.O_WRONLY | os.O_APPEND)
-                for stream in (1, 2):
-                    os.dup2(said, stream)
+                for stream, path in enumerate(request["streams"], start=1):
+                    os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+                if request["strict"]:
+                    warnings.simplefilter("error")
                 os.chdir(request["cwd"])
                 os.environ.update(request["environment"])
                 sys.argv = ["normbench", *request["arguments"]]
@@ -145,5 +159,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)
     _serve()

@@ -4,23 +4,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
-import sklearn.datasets  # here once, so that the forked ranks need not load them each
 import torch
 import torch.distributed as c10d
 import torch.multiprocessing as mp
-import torchvision
 from torch import Tensor
 
 from normbench import records
 from normbench.compose import run_of
 from normbench.execute import execute
+from normbench.runs import Run
 from normbench.train import checkpoint
 
-LOADED = (sklearn.datasets, torchvision)
+assert preloaded.LOADED  # once, so that the forked ranks need not load it each
 LIMIT = 1e-10
 FIVE_STEPS = ["data.train_size=40", "sgd_batch=8", "batch=2", "recipe.epochs=1", "precision=fp64", "device=cpu"]
 FIVE_STEPS += ["model.options.width=4", "recipe.zero_last_gamma=false", "recipe.fc_std=null", "eval_also=[precise]"]
+FIVE_STEPS += ["data.test_size=203"]  # which neither 2 nor 4 ranks share evenly
 
 
 def on_ranks(ranks: int, overrides: list[str], out: Path, cut_at: int | None = None) -> Path:
@@ -29,19 +30,20 @@ def on_ranks(ranks: int, overrides: list[str], out: Path, cut_at: int | None = N
     """
     out.mkdir(exist_ok=True)
     (out / "store").unlink(missing_ok=True)
-    arguments = (ranks, [*FIVE_STEPS, *overrides, f"out={out / 'runs'}"], str(out / "store"), cut_at)
+    typed = [*FIVE_STEPS, *overrides, f"out={out / 'runs'}"]
+    arguments = (ranks, run_of(typed), typed, str(out / "store"), cut_at)
     mp.start_processes(_rank, arguments, nprocs=ranks, start_method="fork")
     return next((out / "runs").rglob("checkpoint.pt")).parent
 
 
-def _rank(rank: int, ranks: int, overrides: list[str], store: str, cut_at: int | None) -> None:
+def _rank(rank: int, ranks: int, run: Run, typed: list[str], store: str, cut_at: int | None) -> None:
     torch.set_num_threads(1)
     if ranks > 1:
         c10d.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     try:
         if cut_at is not None:
             checkpoint.save = _until(cut_at, checkpoint.save)
-        execute(run_of(overrides), overrides, say=False)
+        execute(run, typed, say=False)
     except KeyboardInterrupt:
         assert cut_at is not None
     finally:

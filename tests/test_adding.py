@@ -37,7 +37,8 @@ def test_the_page_names_every_kind_of_entry_point() -> None:
 
 def test_a_network_a_data_set_and_a_tracker_of_packages_train_together(site: Path) -> None:
     chosen = ["model=plainnet", "model.options.width=8", "data=stripes", "data.options.noise=1", "tracker=lines"]
-    done = python(site, "-m", "normbench", *TINY, *chosen, "data.augment=crop_flip", "data.train_size=128")
+    sizes = ["data.train_size=128", "data.test_size=32"]
+    done = python(site, "-m", "normbench", *TINY, *chosen, "data.augment=crop_flip", *sizes)
     assert done.returncode == 0, done.stderr
     (result,) = (site / "runs" / "stripes" / "plainnet-width8" / "gn").rglob("result.json")
     rows = [json.loads(line) for line in (result.parent / "epochs.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The command line as a user meets it, in a process of its own."""
+"""The command line as a user meets it, in a process of its own: started anew, or forked where it trains."""
 
 import json
 import re
@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from forking import Server
 
 from normbench import cli, records
 from normbench.config import Config
 from normbench.version import VERSION
 
-TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4"]
+TINY = ["data.train_size=256", "data.test_size=200", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4"]
 
 
 def normbench(*arguments: str, cwd: Path, module: str = "normbench") -> subprocess.CompletedProcess[str]:
@@ -100,42 +101,44 @@ def test_every_command_is_a_first_word_and_a_module_alike(name: str, tmp_path: P
     assert asked.stderr.startswith("error: ")
 
 
-def test_a_refused_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    ran = normbench("norm=gn", "norm.groups=5", cwd=tmp_path)
+def test_a_refused_run_leaves_nothing_behind(server: Server, tmp_path: Path) -> None:
+    ran = server.run("norm=gn", "norm.groups=5", cwd=tmp_path)
     assert ran.returncode == 1
     assert "norm.groups=5 does not divide a layer's 16 channels; choose one of [1, 2, 4, 8, 16]" in ran.stderr
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
-def test_a_run_prints_its_arithmetic_its_epochs_and_its_result_and_is_skipped_when_done(tmp_path: Path) -> None:
-    ran = normbench(*TINY, "norm=gn", "batch=2", cwd=tmp_path)
+def test_a_run_prints_its_arithmetic_its_epochs_and_its_result_and_is_skipped_when_done(
+    server: Server, tmp_path: Path
+) -> None:
+    ran = server.run(*TINY, "norm=gn", "batch=2", cwd=tmp_path)
     lines = ran.stdout.splitlines()
     assert ran.returncode == 0, ran.stderr
     assert "any batch, sgd_batch=32, lr=0.1, 2 epochs x 8 steps = 16 steps" in lines[0]
     assert [line.split("epoch ")[1][:3] for line in lines[1:3]] == ["1/2", "2/2"]
     assert all(line.startswith("digits gn any s0  epoch ") for line in lines[1:3])
     assert re.fullmatch(r"done: \d+\.\d\d % top-1 error, median of the last 2 epochs, results/runs/\S+", lines[3])
-    again = normbench(*TINY, "norm=gn", "batch=4", cwd=tmp_path)  # gn is batch-free under fixed_sgd
+    again = server.run(*TINY, "norm=gn", "batch=4", cwd=tmp_path)  # gn is batch-free under fixed_sgd
     assert "done before" in again.stdout
     assert len(again.stdout.splitlines()) == 1
 
 
-def test_a_sweep_goes_on_after_a_failing_cell_says_so_and_continues_when_rerun(tmp_path: Path) -> None:
+def test_a_sweep_goes_on_after_a_failing_cell_says_so_and_continues_when_rerun(server: Server, tmp_path: Path) -> None:
     sweep = ["-m", *TINY, "norm=gn", "norm.groups=4,5", "batch=8,4"]
-    ran = normbench(*sweep, cwd=tmp_path)
+    ran = server.run(*sweep, cwd=tmp_path)
     assert ran.returncode == 1
     assert "FAILED" in ran.stderr
     assert "norm.groups=5 does not divide" in ran.stderr
     assert "1 done  1 failed" in ran.stdout
     results = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")}
     assert len(results) == 1
-    again = normbench(*sweep, cwd=tmp_path)
+    again = server.run(*sweep, cwd=tmp_path)
     assert again.returncode == 1
     assert "4 cells are 2 runs, as equal ones are trained once; 1 finished, 1 to train" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")} == results
 
 
-def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None:
+def test_joblib_runs_the_cells_in_processes_of_their_own(server: Server, tmp_path: Path) -> None:
     sweep = ["-m", *TINY, "norm=bn", "batch=8,4", "hydra/launcher=joblib"]
     ran = normbench(*sweep, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
@@ -145,40 +148,36 @@ def test_joblib_runs_the_cells_in_processes_of_their_own(tmp_path: Path) -> None
     commands = sorted(" ".join(e["command"]) for e in environments)
     assert all(c.startswith("normbench data.train_size=256") for c in commands)
     assert commands[0].endswith("batch=4")
-    again = normbench(*sweep, cwd=tmp_path)
+    again = server.run(*sweep, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     said, *table = again.stdout.splitlines()
     assert said == "all 2 cells are finished; overwrite=true trains them anew"
     assert table[-1] == "2 done"
 
 
-def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=20000", "batch=8"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # a shell's background jobs ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert process.stdout is not None
-    while "epoch 2/" not in process.stdout.readline():
-        pass
+def test_an_interrupted_run_is_cut_and_the_same_command_continues_it(server: Server, tmp_path: Path) -> None:
+    command = [*TINY, "recipe.epochs=20000", "batch=8"]
+    launch = server.start(*command, cwd=tmp_path, apart=True)
+    while "epoch 2/" not in launch.said():
+        assert launch.poll() is None
+        time.sleep(0.01)
     folder = next(tmp_path.rglob("config.yaml")).parent
     assert records.state(folder) == "running"
-    busy = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    busy = server.run(*command, cwd=tmp_path)
     assert busy.returncode == 1
     assert "is being trained by process" in busy.stderr
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.splitlines() == ["normbench: interrupted; the same command continues from the last checkpoint"]
+    launch.kill(signal.SIGINT)
+    assert launch.wait() == 130
+    said = "normbench: interrupted; the same command continues from the last checkpoint\n"
+    assert launch.errors.read_text() == said
     assert records.state(folder) == "cut"
 
 
-def test_the_state_of_a_killed_run_is_cut_not_running(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "normbench", *TINY, "recipe.epochs=20000", "batch=8"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+def test_the_state_of_a_killed_run_is_cut_not_running(server: Server, tmp_path: Path) -> None:
+    launch = server.start(*TINY, "recipe.epochs=20000", "batch=8", cwd=tmp_path)
     while not list(tmp_path.rglob("checkpoint.pt")):
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+        assert launch.poll() is None
+        time.sleep(0.01)
+    launch.kill()
+    launch.wait()
     assert records.state(next(tmp_path.rglob("config.yaml")).parent) == "cut"

@@ -34,6 +34,7 @@ def test_one_linear_rule_serves_both_protocols(overrides: list[str], workers: in
         (["batch=5"], "batch=5 must divide sgd_batch=64"),
         (["data.train_size=50"], "sgd_batch=64 (batch=32 x workers=2) is larger than the training set of 50 images"),
         (["data.train_size=9000"], "data.train_size=9000 is more than the 8000 training images"),
+        (["data.test_size=8001"], "data.test_size=8001 is more than the 8000 test images of digits"),
         (["workers=3"], "workers=3 cannot be set under protocol=fixed_sgd"),
         (["protocol=per_worker", "sgd_batch=7"], "sgd_batch=7 cannot be set under protocol=per_worker"),
         (["data=imagenet"], "train/<class>/*.JPEG"),

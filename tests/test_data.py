@@ -232,6 +232,10 @@ def test_the_folder_decides_the_classes_and_its_two_halves_must_agree(photos: Pa
         build(replace(PHOTOS, root=str(tmp_path)))
 
 
-def test_more_train_images_than_the_folder_holds_are_an_error(photos: Path) -> None:
+def test_more_images_than_the_folder_holds_are_an_error(photos: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.train_size=24 is more than the 23 images"):
         build(replace(PHOTOS, root=str(photos), train_size=24))
+    held = build(replace(PHOTOS, root=str(photos))).test_images
+    assert build(replace(PHOTOS, root=str(photos), test_size=held - 1)).test_images == held - 1
+    with pytest.raises(ConfigError, match=rf"data\.test_size={held + 1} is more than the {held} images of .*val$"):
+        build(replace(PHOTOS, root=str(photos), test_size=held + 1))

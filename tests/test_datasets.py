@@ -104,6 +104,23 @@ def test_train_size_keeps_the_same_digits_of_every_epoch() -> None:
     assert torch.equal(part.train_x, whole.train_x[kept])
 
 
+def test_test_size_keeps_some_of_the_test_images_whatever_the_seed() -> None:
+    whole, part, other = (build(replace(DIGITS, test_size=n), seed=s) for n, s in ((None, 0), (200, 0), (200, 1)))
+    kept = order.first_of(8000, 200)
+    assert part.test_images == 200
+    assert torch.equal(part.test_x, whole.test_x[kept])
+    assert torch.equal(part.test_y, whole.test_y[kept])
+    assert torch.equal(part.test_x, other.test_x)
+    assert torch.equal(part.train_x, whole.train_x)
+
+
+def test_the_digits_are_scikit_learns() -> None:
+    pixels, labels = digits.scanned()
+    found = load_digits()
+    np.testing.assert_array_equal(pixels, found.images / found.images.max())
+    np.testing.assert_array_equal(labels, found.target)
+
+
 def test_digits_are_standardised_and_of_all_classes_alike() -> None:
     images = build(DIGITS, dtype=torch.float64)
     x, y = (torch.cat(parts) for parts in zip(*images.epoch(1, 64), strict=True))

@@ -49,6 +49,8 @@ def test_a_network_with_dropout_trains_alike_on_1_2_and_4_processes_and_in_parts
         "model=timm",
         "model.name=timm/resnet10t",
         "model.options.drop_path_rate=0.5",
+        "model.options.channels=[8,16,24,32]",
+        "model.options.stem_width=8",
         "norm=gn",
         "~model.options.width",
     ]

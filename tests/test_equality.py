@@ -6,8 +6,11 @@ checkpoint holds after them compared: weights, optimizer, running statistics, an
 past. The table is printed at the end of a test run.
 """
 
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,11 +49,22 @@ PAST = ["bcn micro", "bn, mean", "brn", "cbn", "cbn_naive", "group_batch", "mabn
 WITHOUT_PARTS = ["cmbn", "syncbn", "syncbn of 2", "syncbn of 2, mean", "wn data_init"]
 
 
-@pytest.mark.parametrize("case", CASES)
+def beside_its_like(case: str, *values: str) -> Any:
+    """A case whose tests meet in one of pytest's processes: what it gives on one is trained once."""
+    return pytest.param(*(values or [case]), marks=pytest.mark.xdist_group(f"equality of {case}"))
+
+
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A case on one process."""
+    return cache(lambda case: on_ranks(1, CASES[case], tmp_path_factory.mktemp("one")))
+
+
+@pytest.mark.parametrize("case", [beside_its_like(case) for case in CASES])
 def test_every_norm_gives_the_same_numbers_on_1_2_and_4_processes(
-    case: str, tmp_path: Path, record_property: Callable[[str, object], None]
+    case: str, on_one: Callable[[str], Path], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    one, two, four = (on_ranks(ranks, CASES[case], tmp_path / str(ranks)) for ranks in (1, 2, 4))
+    one, two, four = on_one(case), *(on_ranks(ranks, CASES[case], tmp_path / str(ranks)) for ranks in (2, 4))
     differences = [apart(one, many) for many in (two, four)]
     record_property("equality", [case, *differences[0], *differences[1]])
     assert max(map(max, differences)) <= LIMIT, differences
@@ -66,19 +80,21 @@ def test_a_run_cut_on_two_processes_goes_on_exactly_on_two_and_equally_on_one_or
     """What each worker remembers is in the checkpoint, whoever wrote it."""
     overrides = [*CASES[case], "checkpoint_steps=3"]
     uncut = on_ranks(2, overrides, tmp_path / "uncut")
+    assert records.state(on_ranks(2, overrides, tmp_path / "cut", cut_at=3)) == "cut"
     for ranks in (2, 1, 4):
         out = tmp_path / f"on{ranks}"
-        cut = on_ranks(2, overrides, out, cut_at=3)
-        assert records.state(cut) == "cut"
+        shutil.copytree(tmp_path / "cut", out)
         resumed = on_ranks(ranks, overrides, out)
         assert records.state(resumed) == "done"
         assert max(apart(uncut, resumed)) <= (0.0 if ranks == 2 else LIMIT)
         assert same_rows(uncut, resumed, within=0.0 if ranks == 2 else 1e-9)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_PARTS])
-def test_workers_played_one_or_two_at_a_time_give_the_numbers_of_all_at_once(case: str, tmp_path: Path) -> None:
-    whole = on_ranks(1, CASES[case], tmp_path / "whole")
+@pytest.mark.parametrize("case", [beside_its_like(case) for case in CASES if case not in WITHOUT_PARTS])
+def test_workers_played_one_or_two_at_a_time_give_the_numbers_of_all_at_once(
+    case: str, on_one: Callable[[str], Path], tmp_path: Path
+) -> None:
+    whole = on_one(case)
     for size in (1, 2):
         parts = on_ranks(1, [*CASES[case], f"train.micro_workers={size}"], tmp_path / str(size))
         # the same run: how it is played leaves no trace in its identity
@@ -107,7 +123,9 @@ def test_a_sync_size_that_does_not_divide_is_told_those_that_do(tmp_path: Path) 
         execute(run_of(overrides), overrides, say=False)
 
 
-@pytest.mark.parametrize(("size", "same"), [("1", "bn"), ("4", "syncbn")])
-def test_sync_size_1_is_bn_and_that_of_all_workers_is_syncbn(size: str, same: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "same"), [beside_its_like("bn", "1", "bn"), beside_its_like("syncbn", "4", "syncbn")])
+def test_sync_size_1_is_bn_and_that_of_all_workers_is_syncbn(
+    size: str, same: str, on_one: Callable[[str], Path], tmp_path: Path
+) -> None:
     grouped = on_ranks(2, ["norm=syncbn", f"norm.sync_size={size}"], tmp_path / "grouped")
-    assert max(apart(on_ranks(1, [f"norm={same}"], tmp_path / same), grouped)) <= LIMIT
+    assert max(apart(on_one(same), grouped)) <= LIMIT

@@ -26,7 +26,8 @@ def trained() -> Callable[..., tuple[Any, nn.Module, data.Images]]:
     """A width-4 ResNet-8 after a few steps on 4 virtual workers of 2."""
 
     def build(eval_stats: str, *more: str) -> tuple[Any, nn.Module, data.Images]:
-        run = run_of(["data.train_size=64", "sgd_batch=8", "batch=2", f"eval_stats={eval_stats}", *more])
+        small = ["data.train_size=64", "data.test_size=2000", "sgd_batch=8", "batch=2"]
+        run = run_of([*small, f"eval_stats={eval_stats}", *more])
         images = data.build(run.data, seed=0, device=CPU, dtype=torch.float64)
         torch.manual_seed(0)
         model = models.build("cifar_resnet8", run.norm.as_dict(), workers=4, image_channels=1, width=4).double()
@@ -84,7 +85,7 @@ def test_batch_statistics_are_each_mini_batchs_own_and_every_image_counts_once(t
                 for gx, gy in own:
                     stock.train()
                     wrong += int((stock(gx).argmax(1) != gy).sum())
-    assert error == pytest.approx(100 * wrong / 8000, abs=1e-9)
+    assert error == pytest.approx(100 * wrong / 2000, abs=1e-9)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -100,7 +101,7 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
             for x, _ in images.evaluation(rank, ranks, batch=96 // ranks, minibatch=12):
                 local = max(1, len(x) // 12)
                 found += [tuple(x[worker::local].sum((1, 2, 3)).tolist()) for worker in range(local)]
-        assert sum(map(len, found)) == 8000
+        assert sum(map(len, found)) == 2000
         return set(found)
 
     assert mini_batches(world_size) == mini_batches(1)
@@ -113,7 +114,7 @@ def test_the_same_test_images_meet_in_a_mini_batch_for_every_number_of_ranks(
 def test_evaluation_with_other_statistics_gives_their_value_and_leaves_no_trace(
     norm: str, trained: Callable[..., Any]
 ) -> None:
-    run, model, images = trained("worker0", f"norm={norm}", "precise_images=64")
+    run, model, images = trained("worker0", f"norm={norm}", "precise_images=64", "data.test_size=2500")
     own = {stats: replace(run, eval_stats=stats) for stats in ("precise", "batch")}
     before = {k: v.clone() for k, v in model.state_dict().items()}
     drawn = torch.get_rng_state()

@@ -14,6 +14,7 @@ from normbench.launch import Allotment
 from normbench.runs import Run
 
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4", "device=cpu"]
+TINY += ["data.test_size=200"]
 
 
 @pytest.mark.parametrize(
@@ -112,19 +113,29 @@ def test_ray_is_told_the_share_of_a_gpu_and_what_the_user_set_stays(monkeypatch:
         assert f"{ray}.init.object_store_memory=null" in settings
 
 
-def test_a_job_has_its_gpu_before_torch_is_there(tmp_path: Path) -> None:
+STARTED = """
+import os, sys
+from normbench import cli
+try:
+    cli.main()
+finally:
+    heavy = {"torchvision", "sklearn", "scipy", "pandas"} & set(sys.modules)
+    print(os.environ["CUDA_VISIBLE_DEVICES"], sorted(heavy))
+"""
+
+
+def test_a_job_has_its_gpu_before_torch_is_there_and_loads_nothing_heavy_that_it_does_not_use(tmp_path: Path) -> None:
     (tmp_path / "slots").mkdir()
     (tmp_path / "slots" / "00000").write_text("7")
-    code = "import os\nfrom normbench import cli\ntry: cli.main()\nfinally: print(os.environ['CUDA_VISIBLE_DEVICES'])"
     ran = subprocess.run(
-        [sys.executable, "-c", code, "-m", "norm=bn", "batch=8", *TINY],
+        [sys.executable, "-c", STARTED, "-m", "norm=bn", "batch=8", *TINY],
         cwd=tmp_path,
         env={**os.environ, launch.SLOTS: str(tmp_path / "slots")},
         capture_output=True,
         text=True,
         timeout=100,
     )
-    assert ran.stdout.splitlines()[-2:] == ["1 done", "7"], ran.stderr
+    assert ran.stdout.splitlines()[-2:] == ["1 done", "7 []"], ran.stderr
 
 
 def refused(engine: str, *overrides: str) -> None:

@@ -63,8 +63,9 @@ def test_so_are_those_of_a_run_of_several_processes(more: list[str], tmp_path: P
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
     """A run of two epochs with plain BN and a moving average of the weights beside."""
-    small = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "model.options.width=4"]
-    result = normbench.run([*small, "device=cpu", f"out={tmp_path_factory.mktemp('trained') / 'runs'}"])
+    small = ["data.train_size=256", "data.test_size=200", "recipe.epochs=2", "sgd_batch=32", "batch=8"]
+    small += ["model.options.width=4", "device=cpu"]
+    result = normbench.run([*small, f"out={tmp_path_factory.mktemp('trained') / 'runs'}"])
     return normbench.open_run(result.path)
 
 
@@ -87,11 +88,11 @@ def test_predictions_are_what_torchs_own_network_says_of_each_image(trained: Ope
         shares = F.softmax(stock.eval()(images.normalise(images.test_x)).double(), 1)
     found = trained.predictions()
     assert list(found) == ["position", "label", "predicted", "probability", "label_probability"]
-    assert list(found["position"]) == list(range(8000))
+    assert list(found["position"]) == list(range(200))
     assert list(found["label"]) == images.test_y.tolist()
     assert list(found["predicted"]) == shares.argmax(1).tolist()
     np.testing.assert_allclose(found["probability"], shares.max(1).values, atol=1e-6)
-    np.testing.assert_allclose(found["label_probability"], shares[range(8000), images.test_y], atol=1e-6)
+    np.testing.assert_allclose(found["label_probability"], shares[range(200), images.test_y], atol=1e-6)
 
 
 def test_the_network_is_in_eval_mode_with_the_averaged_weights_where_those_were_evaluated(tiny: list[str]) -> None:
@@ -203,7 +204,7 @@ def test_a_cut_run_says_at_which_epoch_it_is_and_gives_its_weights_as_they_stand
     state = found.state_dict()
     assert torch.equal(state["conv1.weight"], saved["conv1.weight"])
     assert not torch.equal(state["bn1.running_mean"], saved["bn1.running_mean"])  # measured: precise_images
-    assert len(run.predictions(unfinished=True)) == 8000
+    assert len(run.predictions(unfinished=True)) == 203
 
 
 def test_a_diverged_run_has_the_weights_of_its_last_finite_epoch(tiny: list[str]) -> None:

@@ -1,7 +1,5 @@
 """probe.layer: what a line says of a layer, and that nobody who does not read it notices."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from forking import Server
 from torch import Tensor, nn
 
 import normbench
@@ -111,20 +110,18 @@ def test_the_probe_is_a_field_of_the_run_where_it_is_on_and_worker_0_needs_a_bat
 
 
 @pytest.mark.parametrize("norm", ["brn", "cbn"])
-def test_two_processes_write_the_records_of_one(norm: str, tmp_path: Path) -> None:
+def test_two_processes_write_the_records_of_one(norm: str, server: Server, tmp_path: Path) -> None:
     """With all that looks into training or changes its batches, on a layer in which each worker has
     a history.
     """
     overrides = [f"norm={norm}", "data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "batch=8", "precision=fp64"]
     overrides += ["model.options.width=4", "device=cpu", "recipe.zero_last_gamma=false", "recipe.fc_std=null"]
     overrides += ["probe.layer=layer2.0.bn2", "probe.every=4", "data.labels_per_batch=4", "recipe.freeze_from=0.5"]
-    overrides += ["eval_stats=batch", "eval_also=[mean,precise]"]
-    launchers = {"one": [], "two": ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]}
+    overrides += ["eval_stats=batch", "eval_also=[mean,precise]", "data.test_size=1003"]
     runs = []
-    for name, launcher in launchers.items():
-        command = [sys.executable, "-m", *launcher, "normbench", *overrides, f"out={tmp_path / name}"]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=240)
-        assert ran.returncode == 0, ran.stderr
+    for count, name in ((1, "one"), (2, "two")):
+        launches = server.ranks(*overrides, f"out={tmp_path / name}", cwd=tmp_path, count=count)
+        assert [launch.wait() for launch in launches] == [0] * count, launches[0].said()
         runs.append(next((tmp_path / name).rglob("result.json")).parent)
     one, two = (torch.load(path / "checkpoint.pt", weights_only=True)["model"] for path in runs)
     assert max(float((one[k] - two[k]).abs().max()) for k in one if one[k].shape == two[k].shape) <= 1e-12

@@ -11,6 +11,7 @@ import pytest
 from killing import PROGRAM, ended, holders, rows, start, states, until
 
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4", "device=cpu"]
+TINY += ["data.test_size=200"]
 LONG = [*TINY, "recipe.epochs=200", "batch=8"]
 pytestmark = [
     pytest.mark.ray,

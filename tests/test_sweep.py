@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import Server
 
 from normbench import records, sweeps
 from normbench.cells import Cell, distinct
@@ -25,6 +26,7 @@ from normbench.compose import planned
 from normbench.following import Following, duration
 
 TINY = ["data.train_size=256", "recipe.epochs=2", "sgd_batch=32", "model.options.width=4", "device=cpu"]
+TINY += ["data.test_size=200"]
 
 
 # ---------------------------------------------------------------------------- which runs
@@ -174,11 +176,9 @@ def test_a_duration_has_the_unit_that_it_is_read_in() -> None:
 # ---------------------------------------------------------------------------- in a log
 
 
-def normbench(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "normbench", *arguments],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
+def normbench(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-m", "normbench", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=250)
 
 
 @pytest.mark.parametrize("engine", ["basic", "joblib"])
@@ -199,8 +199,8 @@ def test_a_log_has_a_line_a_finished_run_and_none_an_epoch_and_a_failure_whole(e
     assert ran.stdout.splitlines()[-1] == "1 done  1 failed"
 
 
-def test_normbench_plain_keeps_the_line_an_epoch(tmp_path: Path) -> None:
-    ran = normbench("-m", *TINY, "norm=gn", "batch=8,4", cwd=tmp_path, NORMBENCH_PLAIN="1")
+def test_normbench_plain_keeps_the_line_an_epoch(server: Server, tmp_path: Path) -> None:
+    ran = server.run("-m", *TINY, "norm=gn", "batch=8,4", cwd=tmp_path, NORMBENCH_PLAIN="1")
     assert [line.split("epoch ")[1][:3] for line in ran.stdout.splitlines() if "epoch " in line] == ["1/2", "2/2"]
     assert not re.search(r"^1/1", ran.stdout, re.MULTILINE)
 
@@ -259,7 +259,7 @@ class Terminal:
 
 def test_a_terminal_has_one_bar_that_is_gone_in_the_end_and_errors_whole_above_it(tmp_path: Path) -> None:
     swept = ["norm=gn", "norm.groups=4,5", "batch=8,4", "hydra/launcher=joblib"]
-    terminal = Terminal(tmp_path, "-m", *TINY, "recipe.epochs=6", *swept)
+    terminal = Terminal(tmp_path, "-m", *TINY, "recipe.epochs=30", *swept)
     shown = terminal.read()
     assert terminal.process.wait(60) == 1
     assert "━" in shown
@@ -288,8 +288,8 @@ def test_ctrl_c_ends_a_sweep_with_its_table(engine: str, tmp_path: Path) -> None
     assert "Traceback" not in "\n".join(terminal.left)
 
 
-def test_the_runs_of_a_watched_sweep_are_recorded_as_ever(tmp_path: Path) -> None:
-    ran = normbench("-m", *TINY, "batch=8,4", cwd=tmp_path)
+def test_the_runs_of_a_watched_sweep_are_recorded_as_ever(server: Server, tmp_path: Path) -> None:
+    ran = server.run("-m", *TINY, "batch=8,4", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     recorded: list[Any] = [json.loads(path.read_text())["command"] for path in tmp_path.rglob("env.json")]
     assert sorted(command[-1] for command in recorded) == ["batch=4", "batch=8"]

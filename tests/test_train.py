@@ -3,8 +3,6 @@
 import math
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 import torch.distributed as c10d
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from forking import Server
 from killing import same
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -126,25 +125,22 @@ WATCHED = ["probe.layer=layer2.0.bn2", "probe.every=3", "eval_also=[precise,batc
 
 
 @pytest.mark.parametrize(("norm", "more"), [("bn", WATCHED), ("gn", []), ("cbn", WATCHED)], ids=["bn", "gn", "cbn"])
-def test_a_run_killed_again_and_again_ends_as_the_uncut_one(norm: str, more: list[str], tmp_path: Path) -> None:
-    overrides = ["data.train_size=2048", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=4"]
-    overrides += [f"norm={norm}", "checkpoint_steps=7", "device=cpu", "recipe.label_smoothing=0.1", *more]
-    command = [sys.executable, "-m", "normbench", *overrides, f"out={tmp_path / 'cut'}"]
-    dice, kills = random.Random(norm), 0
-    while True:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        if kills < 4:
-            while process.poll() is None and not list(tmp_path.rglob("running.json")):
-                time.sleep(0.02)
-            time.sleep(dice.uniform(0.5, 3.5))  # anywhere from building the model to the last epoch
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, errors = process.communicate(timeout=120)
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, errors.decode()
-    uncut = subprocess.run([*command[:-1], f"out={tmp_path / 'uncut'}"], capture_output=True, timeout=120)
-    assert uncut.returncode == 0, uncut.stderr.decode()
+def test_a_run_killed_again_and_again_ends_as_the_uncut_one(
+    norm: str, more: list[str], server: Server, tmp_path: Path
+) -> None:
+    overrides = ["data.train_size=2048", "data.test_size=1000", "recipe.epochs=3", "sgd_batch=32", "batch=8"]
+    overrides += ["model.options.width=4", f"norm={norm}", "checkpoint_steps=7", "device=cpu"]
+    overrides += ["recipe.label_smoothing=0.1", *more]
+    began = time.monotonic()
+    assert server.start(*overrides, f"out={tmp_path / 'uncut'}", cwd=tmp_path).wait() == 0
+    seconds, dice = time.monotonic() - began, random.Random(norm)
+    for _ in range(4):
+        launch = server.start(*overrides, f"out={tmp_path / 'cut'}", cwd=tmp_path)
+        time.sleep(dice.uniform(0, seconds / 4))  # anywhere: what the four train is less than the whole
+        launch.kill()
+        assert launch.wait() == -signal.SIGKILL, launch.said()
+    last = server.start(*overrides, f"out={tmp_path / 'cut'}", cwd=tmp_path)
+    assert last.wait() == 0, last.said()
     cut_folder, folder = (next((tmp_path / name).rglob("result.json")).parent for name in ("cut", "uncut"))
     assert _rows(cut_folder) == _rows(folder)
     assert len(_rows(folder)) == 3

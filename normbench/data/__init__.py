@@ -59,7 +59,7 @@ def _check_facts(data: Data, known: facts.Facts, images: Images) -> None:
     """What was loaded is what a dry run, and every check before loading, took it to be."""
     if data.num_classes != images.num_classes:
         raise ConfigError(f"data.num_classes={data.num_classes}: {data.name} has {images.num_classes}; leave it out")
-    stated = image_shape(data), data.train_size or known.train_images, known.test_images
+    stated = image_shape(data), data.train_size or known.train_images, data.test_size or known.test_images
     found = tuple(images.image_shape), images.train_images, images.test_images
     for what, wanted, loaded in zip(("image shape", "training images", "test images"), stated, found, strict=True):
         if wanted != loaded:

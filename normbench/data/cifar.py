@@ -7,7 +7,6 @@ import torch
 
 from normbench import facts
 from normbench.config import ConfigError, Data
-from normbench.data import order
 from normbench.data.images import Arrays, InMemory
 from normbench.data.in_memory import unreadable
 
@@ -18,11 +17,10 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     Raises ConfigError without it.
     """
     known = facts.of_data(data)
-    (images, labels), classes = _read(data, train=True)
-    kept = order.first_of(len(images), data.train_size)
+    (train, classes), (test, _) = (_read(data, train=half) for half in (True, False))
     return InMemory(
-        Arrays(images[kept], labels[kept]),
-        _read(data, train=False)[0],
+        train.first_of(data.train_size),
+        test.first_of(data.test_size),
         mean=[255 * m for m in known.mean],
         sd=[255 * s for s in known.sd],
         num_classes=classes,

@@ -11,6 +11,9 @@ Without these two the images are all alike, and the statistics of two of them as
 anew from the same digits; the test images stay.
 """
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,11 +49,8 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
     Without data.fresh they are one of data.seed alone, and `seed` orders them.
     """
-    from sklearn.datasets import load_digits  # 0.8 s to import
-
     assert data.contrast is not None
-    found = load_digits()
-    digits, labels = found.images / found.images.max(), found.target.astype(np.int64)
+    digits, labels = scanned()
     # no seed: the same digits test every run
     chosen = order.permutation(len(digits), "digits", "split")
     train, test = chosen[:TRAIN_DIGITS], chosen[TRAIN_DIGITS:]
@@ -63,7 +63,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     test_images = draw(digits[test], tested, data.contrast, order.rng(data.seed, "digits test pixels"))
     made = Digits(
         Arrays(images[kept], labels[train][shown[kept]]),
-        Arrays(test_images, labels[test][tested]),
+        Arrays(test_images, labels[test][tested]).first_of(data.test_size),
         mean=[mean],
         sd=[sd],
         num_classes=CLASSES,
@@ -75,6 +75,19 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     made.pixels, made.sources, made.contrast = digits[train], shown[kept], data.contrast
     made.drawn_by = (data.seed, seed) if data.fresh else None
     return made
+
+
+def scanned() -> tuple[np.ndarray, np.ndarray]:
+    """The 1,797 digits of scikit-learn, (1797, 8, 8) of 0..1, and their labels.
+
+    Read from its file: importing it for load_digits, and scipy and pandas with it, would take
+    longer than all else that a short run does before its first step.
+    """
+    package = find_spec("sklearn")
+    assert package and package.origin
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    pixels = table[:, :-1].reshape(-1, DIGIT, DIGIT)
+    return pixels / pixels.max(), table[:, -1].astype(np.int64)
 
 
 def draw(digits: np.ndarray, shown: np.ndarray, contrast: float, rng: np.random.Generator) -> np.ndarray:

@@ -53,11 +53,8 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         )
     train_paths, train_labels = _list(root / "train")
     test_paths, test_labels = _list(root / "val")
-    if data.train_size is not None and data.train_size > len(train_paths):
-        raise ConfigError(
-            f"data.train_size={data.train_size} is more than the {len(train_paths)} images of {root}/train"
-        )
-    kept = order.first_of(len(train_paths), data.train_size)
+    kept = _first_of(len(train_paths), "data.train_size", data.train_size, root / "train")
+    asked = _first_of(len(test_paths), "data.test_size", data.test_size, root / "val")
     known, test_transform = facts.of_data(data), augment.centre(resize, size)
     train_transform = test_transform
     if data.augment == "crop_flip":
@@ -70,7 +67,7 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     mean, sd = computed or (known.mean, known.sd)
     made = Folder(
         Files(train_paths[kept], train_labels[kept], train_transform, seed, data.grey),
-        Files(test_paths, test_labels, test_transform, seed, data.grey),
+        Files(test_paths[asked], test_labels[asked], test_transform, seed, data.grey),
         num_classes=len(found.classes),
         image_shape=facts.image_shape(data),
         mean=mean,
@@ -103,6 +100,13 @@ def _list(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     # counting copies them all.
     paths = np.array([os.fsencode(path) for files in classes.values() for path, _ in files])
     return paths, np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
+
+
+def _first_of(count: int, key: str, size: int | None, folder: Path) -> np.ndarray:
+    """Which of a folder's images are used; raises ConfigError where it has too few."""
+    if size is not None and size > count:
+        raise ConfigError(f"{key}={size} is more than the {count} images of {folder}")
+    return order.first_of(count, size)
 
 
 class Folder(Images):

@@ -28,7 +28,7 @@ class Images(ABC):
     image_shape: tuple[int, int, int]  # (C, H, W) of what the network sees
     train_images: int  # after data.train_size
     train_labels: np.ndarray  # of those, known without their pixels
-    test_images: int
+    test_images: int  # after data.test_size
     seed: int
     # of the training pixels, per channel, 0..1, where the loader computed them: for env.json
     mean: list[float] | None = None
@@ -91,6 +91,13 @@ class Images(ABC):
 class Arrays(NamedTuple):
     images: np.ndarray  # (N, C, H, W), uint8 or float32
     labels: np.ndarray  # (N,)
+
+    def first_of(self, size: int | None) -> "Arrays":
+        """Those that a data.train_size or data.test_size keeps; all where it is None."""
+        if size is None:
+            return self
+        kept = order.first_of(len(self.images), size)
+        return Arrays(self.images[kept], self.labels[kept])
 
 
 class InMemory(Images):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from normbench.config import ConfigError, Data
-from normbench.data import order, pixels
+from normbench.data import pixels
 from normbench.data.images import Arrays, InMemory
 from normbench.hints import first_line
 
@@ -24,10 +24,9 @@ def load(data: Data, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     """
     train, test = (_read(data, train=train) for train in (True, False))
     mean, sd = pixels.mean_and_sd(train.images[i : i + PART] for i in range(0, len(train.images), PART))
-    kept = order.first_of(len(train.images), data.train_size)
     made = InMemory(
-        Arrays(train.images[kept], train.labels[kept]),
-        test,
+        train.first_of(data.train_size),
+        test.first_of(data.test_size),
         mean=[255 * m for m in mean],
         sd=[255 * s for s in sd],
         num_classes=int(train.labels.max()) + 1,

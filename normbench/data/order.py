@@ -80,7 +80,10 @@ def by_labels(labels: np.ndarray, sgd_batch: int, batch: int, per_batch: int, *w
 
 
 def first_of(count: int, size: int | None) -> np.ndarray:
-    """Which images `train_size` keeps: the first of a permutation that no seed changes, sorted."""
+    """Which images a data.train_size or data.test_size keeps: the first of a permutation, sorted.
+
+    No seed changes them.
+    """
     return np.arange(count) if size is None else np.sort(permutation(count, "train_size")[:size])
 
 

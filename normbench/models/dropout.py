@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from normbench.parallel import dist
 
@@ -52,10 +51,12 @@ def _positioned(module: nn.Module) -> PositionedDropout | None:
         return PositionedDropout(module.p, None)
     if isinstance(module, (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
         return PositionedDropout(module.p, 2)
+    # By name: torchvision takes a second to import, and timm need not be installed.
+    kind = type(module).__name__
     # mode batch: one draw, equal on all ranks
-    if isinstance(module, StochasticDepth) and module.mode == "row":
-        return PositionedDropout(module.p, 1)
-    if type(module).__name__ == "DropPath":  # timm's, which need not be installed
+    if kind == "StochasticDepth" and getattr(module, "mode", "") == "row":
+        return PositionedDropout(float(getattr(module, "p", 0.0)), 1)
+    if kind == "DropPath":
         return PositionedDropout(
             float(getattr(module, "drop_prob", 0.0) or 0.0), 1, getattr(module, "scale_by_keep", True)
         )

@@ -16,6 +16,7 @@ from normbench.config import ConfigError
 from normbench.train import checkpoint, evaluate, loop
 
 CUT = ["data.train_size=128", "recipe.epochs=3", "sgd_batch=32", "batch=8", "model.options.width=2", "device=cpu"]
+CUT += ["data.test_size=200"]
 FLIPS = 64
 
 

@@ -90,6 +90,7 @@ REFUSED: dict[str, str] = {
         sgd_batch=97654321987 | sgd_batch=123456789012345678901234567890 | seed=-1 | seed=18446744073709551616
         data.seed=-1 | data.seed=99999999999999999999 | threads=0 | threads=100000 | precise_images=0 | eval_batch=0
         eval_batch=10000000000000000000000 | checkpoint_steps=-5 | launcher.per_gpu=0 | data.train_size=0 | data.labels_per_batch=0
+        data.test_size=0
         data.num_classes=1 | recipe.epochs=0 | recipe.lr_batch=0 | recipe.warmup_epochs=-1 | recipe.warmup_epochs=nan
         recipe.momentum=-1 | recipe.momentum=1.5 | recipe.weight_decay=-1 | recipe.weight_decay=inf | recipe.fc_std=nan
         model.gn_min_channels=0 | train.micro_workers=0 | probe.layer=last probe.every=0""",
@@ -123,7 +124,8 @@ REFUSED: dict[str, str] = {
         data.train_size=abc | data.train_size=1.5 | threads=abc | out=null | -m batch=2,abc | -m seed=0,x""",
     r"divide|larger than|cannot be set|takes workers|takes sgd_batch|is more than|does not apply|has no layer": """
         batch=5 | workers=3 | sgd_batch=31 | sgd_batch=100000 | protocol=per_worker sgd_batch=7 | protocol=fixed_sgd protocol.workers=2
-        protocol=per_worker protocol.sgd_batch=64 | data.train_size=9000 | data.labels_per_batch=3 batch=8 | data.augment=foo
+        protocol=per_worker protocol.sgd_batch=64 | data.train_size=9000 | data.test_size=9000 | data.augment=foo
+        data.labels_per_batch=3 batch=8
         data.augment=crop_flip | data.image_size=32 | data.root=x | data.download=true | data.loader_processes=2 | probe.every=5""",
     r"data\.root|data\.image_size": """
         data=cifar10 | data=imagenet | data=imagenet data.root=/nope | data=imagenet data.root=/dev/null
@@ -210,7 +212,7 @@ def test_what_the_network_refuses_is_one_line_and_leaves_nothing(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    tiny = ["data.train_size=64", "recipe.epochs=1", "sgd_batch=32", "batch=8", "tracker=none"]
+    tiny = ["data.train_size=64", "data.test_size=64", "recipe.epochs=1", "sgd_batch=32", "batch=8", "tracker=none"]
     assert cli._guarded([*_words(line), *tiny]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not any(tmp_path.iterdir())
@@ -219,6 +221,7 @@ def test_what_the_network_refuses_is_one_line_and_leaves_nothing(
 # ---------------------------------------------------------------------------- paths
 
 TINY = ["data.train_size=64", "recipe.epochs=1", "sgd_batch=32", "batch=8", "model.options.width=4", "device=cpu"]
+TINY += ["data.test_size=64"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from forking import Server
 from killing import RUN, TORCHRUN, bitwise, states
 
 from normbench import cli, files, records
@@ -21,7 +22,7 @@ from normbench.compose import run_of
 from normbench.train import checkpoint
 from normbench.train.optim import Updates
 
-SHORT = [*RUN, "data.train_size=128", "recipe.epochs=2", "model.options.width=2"]
+SHORT = [*RUN, "data.train_size=128", "data.test_size=200", "recipe.epochs=2", "model.options.width=2"]
 
 
 class FullDisk:
@@ -152,15 +153,16 @@ def test_a_write_that_is_refused_leaves_the_old_file_and_no_part_of_the_new_one(
 
 @pytest.mark.parametrize("out", ["/dev/null/x", "file/x", "n" * 300, "/proc/nope"])
 def test_a_folder_that_cannot_be_is_one_line_of_all_ranks_and_none_waits(
-    out: str, tmp_path: Path, tried: Callable[..., None]
+    out: str, server: Server, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     (tmp_path / "file").touch()
-    ran = subprocess.run([*TORCHRUN, *SHORT, f"out={out}"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert ran.returncode == 1
-    said = [line for line in ran.stderr.splitlines() if line.startswith("normbench: ")]
-    assert len(said) == 1, ran.stderr
+    launches = server.ranks(*SHORT, f"out={out}", cwd=tmp_path)
+    assert [launch.wait() for launch in launches] == [1, 1]
+    text = "".join(launch.said() for launch in launches)
+    said = [line for line in text.splitlines() if line.startswith("normbench: ")]
+    assert len(said) == 1, text
     assert "Errno" in said[0]
-    assert 'Traceback (most recent call last):\n  File "' + str(Path(cli.__file__).parent) not in ran.stderr
+    assert 'Traceback (most recent call last):\n  File "' + str(Path(cli.__file__).parent) not in text
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     tried("full disks")
 

@@ -55,7 +55,7 @@ def test_the_example_keeps_the_contract(tinynorm: Path) -> None:
 
 def test_the_example_trains_and_is_listed(tinynorm: Path) -> None:
     run = ["norm=rms", "norm.eps=1e-3", "data.train_size=256", "recipe.epochs=1", "sgd_batch=32", "batch=8"]
-    done = python(tinynorm, "-m", "normbench", *run, "model.options.width=4", "out=runs")
+    done = python(tinynorm, "-m", "normbench", *run, "data.test_size=200", "model.options.width=4", "out=runs")
     assert done.returncode == 0, done.stderr
     assert "rms-eps0.001" in done.stdout
     assert list((tinynorm / "runs").rglob("result.json"))

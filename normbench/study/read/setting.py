@@ -25,7 +25,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "cross_iteration_bn_2021": ("gn2018", {"schedule": "cosine"}),
 }
 # What makes other data of a data set of the same name.
-DATA = ("num_classes", "image_size", "train_size", "labels_per_batch")
+DATA = ("num_classes", "image_size", "train_size", "test_size", "labels_per_batch")
 NAMES = {  # of data sets and networks, as the papers write them
     "imagenet": "ImageNet",
     "cifar10": "CIFAR-10",
