@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_is_one_line_of_all_ranks_and_none_waits(
 ) -> None:
     (tmp_path / "file").touch()
     launches = server.ranks(*SHORT, f"out={out}", cwd=tmp_path)
-    assert [launch.wait() for launch in launches] == [1, 1]
+    assert [launch.wait() for launch in launches] == [1, 0]  # the first speaks for all, to torchrun too
     text = "".join(launch.said() for launch in launches)
     said = [line for line in text.splitlines() if line.startswith("normbench: ")]
     assert len(said) == 1, text
