@@ -8,6 +8,7 @@ and one line on stdout is the answer.
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -79,10 +80,13 @@ class Server:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: str, cwd: Path, apart: bool = False, **environment: str) -> Launch:
+    def start(
+        self, *arguments: str, cwd: Path, apart: bool = False, largest_file: int | None = None, **environment: str
+    ) -> Launch:
         """Launches `normbench ARGUMENTS` there, with these variables besides.
 
         apart: stderr has a file of its own, and a warning is an error, as under python -W error.
+        largest_file: bytes that the kernel lets it write into one (RLIMIT_FSIZE).
         """
         self._count += 1
         log = Path(self._logs.name) / str(self._count)
@@ -90,7 +94,8 @@ class Server:
         for path in (log, errors):
             path.touch()
         request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "strict": apart}
-        return Launch(self, self.ask({**request, "streams": [str(log), str(errors)]}), log, errors)
+        request |= {"streams": [str(log), str(errors)], "largest_file": largest_file}
+        return Launch(self, self.ask(request), log, errors)
 
     def run(self, *arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         """The same, waited for: what subprocess.run would say of `python -W error -m normbench`."""
@@ -143,6 +148,8 @@ def _serve() -> None:
                 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
                 if request["strict"]:
                     warnings.simplefilter("error")
+                if limit := request["largest_file"]:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
                 os.chdir(request["cwd"])
                 os.environ.update(request["environment"])
                 sys.argv = ["normbench", *request["arguments"]]

@@ -92,7 +92,7 @@ def kill_in_training(launch: "subprocess.Popen[bytes]", rank: int, folder: Path,
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
-def test_killing_any_rank_at_any_time_loses_nothing(tmp_path: Path) -> None:
+def test_killing_any_rank_at_any_time_loses_nothing(server: Server, tmp_path: Path) -> None:
     """A launch that loses a rank ends; started again it goes on, and with --max-restarts by itself:
     bit for bit.
     """
@@ -112,8 +112,8 @@ def test_killing_any_rank_at_any_time_loses_nothing(tmp_path: Path) -> None:
     _, errors = launch.communicate(timeout=120)
     assert launch.returncode == 0, errors.decode()
     assert b"failed (exitcode: -9) local_rank: 1" in errors
-    uncut = subprocess.run([*command[:-1], f"out={tmp_path / 'uncut'}"], capture_output=True, timeout=120)
-    assert uncut.returncode == 0, uncut.stderr.decode()
+    uncut = server.ranks(*BRN, f"out={tmp_path / 'uncut'}", cwd=tmp_path)
+    assert [launch.wait() for launch in uncut] == [0, 0], uncut[0].said()
     folders = [next((tmp_path / name).rglob("result.json")).parent for name in ("cut", "uncut")]
     states = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in folders]
     assert all(torch.equal(value, states[1]["model"][key]) for key, value in states[0]["model"].items())
