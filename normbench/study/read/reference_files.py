@@ -60,7 +60,7 @@ def whole(folder: Path) -> Whole:
 
 
 def _some(probes: Rows) -> Rows:
-    """At most PROBED of the probed steps, as far apart as they can be alike, the last among them."""
+    """At most PROBED of the probed steps, evenly apart, the last among them."""
     apart = max(1, -(-len(probes) // PROBED))
     return probes[(len(probes) - 1) % apart :: apart]
 
