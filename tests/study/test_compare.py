@@ -125,6 +125,17 @@ def test_unlike_runs_are_left_out_and_named_or_refused(make_run: Any, root: Path
         made(root, "norm=bn,gn", "batch=2", strict=True)
 
 
+def test_what_both_settings_have_chooses_what_else_they_share(root: Path, make_run: Any) -> None:
+    """A filter of the remark on runs left out leads to these runs, though they differ in more fields."""
+    watched = {"probe__layer": "last", "probe__every": 25}
+    for seed in range(3):
+        for norm, error in (("gn", 9.0), ("gn_ws", 7.0)):
+            make_run(root, norm, seed=seed, error=error + seed, batch_free=True, **watched)
+    assert "probe.every=25 (6)" in " ".join(made(root, "norm=gn,gn_ws", "batch=2").remarks)
+    (row,) = made(root, "norm=gn,gn_ws", "batch=2", "probe.every=25").numbers.to_dict("records")
+    assert (row["left mean"], row["right mean"], row["difference"], row["n"]) == (10.0, 8.0, 2.0, 3)
+
+
 def test_the_command_writes_and_prints_it_and_takes_no_other_table_beside(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from normbench.study.claims.cells import Errors, Shelf
 from normbench.study.claims.claim import COMMON, Cell
 from normbench.study.claims.verdict import DEFINITIONS, FEWEST, Comparison, compared
 from normbench.study.read import origin, science, setting, stats
+from normbench.study.read.overrides import PROTOCOL
 from normbench.study.read.selection import select
 from normbench.study.tables.row_text import difference_text
 from normbench.study.tables.table import Table
@@ -48,6 +49,7 @@ def compare(runs: pd.DataFrame, typed: Sequence[str], strict: bool = False) -> T
     runs = select(runs, chosen)
     key = _compared_key(words)
     _refuse_unknown(runs, words)
+    runs = _of_both(runs, words)
     pairs = list(_pairs(runs, key, words))
     cells = [cell for _, *both in pairs for cell in both]
     shared, alike = common.choose(runs, cells)
@@ -113,6 +115,20 @@ def _refuse_unknown(runs: pd.DataFrame, words: dict[str, list[str]]) -> None:
     for value in words.get("norm", []):
         if value not in norms:
             raise ConfigError(f"norm={value}: no such run{nearest(value, norms)}; there is norm={','.join(norms)}")
+
+
+def _of_both(runs: pd.DataFrame, words: dict[str, list[str]]) -> pd.DataFrame:
+    """The runs with what both settings have, so that their other fields are what the two share.
+
+    Less norm, batch, whose statistics evaluate and the protocol, which cells look up themselves.
+    All runs where none has it: then neither setting does.
+    """
+    looked_up = ("norm", "batch", "eval_stats", *PROTOCOL)
+    both = [f"{key}={one}" for key, (one, *more) in words.items() if not more and key.split(".")[0] not in looked_up]
+    try:
+        return select(runs, both)
+    except ConfigError:
+        return runs
 
 
 def _pairs(runs: pd.DataFrame, key: str, words: dict[str, list[str]]) -> Iterator[tuple[str, Cell, Cell]]:
